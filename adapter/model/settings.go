@@ -1,0 +1,63 @@
+package model
+
+import "time"
+
+// Settings are the gateway-wide choices of postern.yaml that translation needs, defaults filled in.
+type Settings struct {
+	// HTTP is the data plane's plain listener, "host:port"; "" is none.
+	HTTP string `yaml:"http"`
+
+	Routing  Routing  `yaml:"routing"`
+	CORS     CORS     `yaml:"cors"` // what an API without its own gets
+	Timeouts Timeouts `yaml:"timeouts"`
+
+	HeaderBytes        uint64 `yaml:"headerBytes"`
+	BodyBytes          uint64 `yaml:"bodyBytes"`
+	KeepEscapedSlashes bool   `yaml:"keepEscapedSlashes"` // else %2F in a path is refused
+
+	ErrorFormat ErrorFormat `yaml:"errorFormat"`
+	OnFailure   OnFailure   `yaml:"onFailure"` // limits.onFailure
+	// TierPerAPI: an API's tier replaces those of its operations; else an operation's own replaces the API's.
+	TierPerAPI bool `yaml:"tierPerAPI"`
+
+	Enforcer    Service `yaml:"enforcer"`
+	RateLimiter Service `yaml:"rateLimiter"`
+	// LocalLimiter is the counter beside each Envoy that stands in for RateLimiter (OnFailure local).
+	LocalLimiter Service `yaml:"localLimiter"`
+	// AccessLog is where Envoy streams its access log (gRPC access log service).
+	AccessLog Service `yaml:"accessLog"`
+	// AccessLogFile is where Envoy writes its JSON access log; "" is nowhere.
+	AccessLogFile string `yaml:"accessLogFile"`
+}
+
+// Service is a gRPC service Envoy calls.
+type Service struct {
+	// Address is "unix:/path" or "host:port"; "" is not there.
+	Address string        `yaml:"address"`
+	Timeout time.Duration `yaml:"timeout,omitempty"`
+}
+
+// Routing is how requests find their route table (design §4.1). It is fixed for a gateway's life.
+type Routing struct {
+	// Flat puts everything into one scope; else the scope is the path segment numbered Segment, from 1.
+	Flat    bool `yaml:"flat"`
+	Segment int  `yaml:"segment"`
+}
+
+// Timeouts of the data plane.
+type Timeouts struct {
+	Request    time.Duration `yaml:"request"`    // where a backend says nothing
+	Idle       time.Duration `yaml:"idle"`       // of a connection, and of a stream
+	MaxRequest time.Duration `yaml:"maxRequest"` // what a backend may say at most
+}
+
+// ErrorFormat is the shape of the bodies the gateway itself answers with.
+type ErrorFormat string
+
+// The body shapes of design §3.4 and compat.md §5.
+const (
+	ErrorsProblem  ErrorFormat = "problem"  // RFC 9457
+	ErrorsFault    ErrorFormat = "fault"    // API Microgateway 3.x
+	ErrorsEnforcer ErrorFormat = "enforcer" // Choreo Connect's enforcer
+	ErrorsRouter   ErrorFormat = "router"   // Choreo Connect's router
+)
