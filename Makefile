@@ -1,0 +1,80 @@
+# Postern. `make` prints what there is to make.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+# why: the machine's own Go is the pinned one; a toolchain fetched behind one's back would be another
+export GOTOOLCHAIN := local
+# what is fetched for this checkout alone comes first
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO_TOOL := go tool -modfile=tools/go.mod
+GO_FILES = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '\.pb\.go$$')
+FUZZ_SECONDS ?= 30
+
+.PHONY: help
+help: ## what there is to make
+	@awk 'BEGIN { FS = ":.*## "; print "Postern: an API microgateway over Envoy. Start with `make run`.\n" } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: build .tools/envoy ## build, get Envoy, serve the example petstore, print lines to paste
+	@scripts/run.sh
+
+.PHONY: build
+build: go ## bin/postern
+	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/postern ./cmd/postern
+
+.PHONY: test
+test: go .tools/envoy ## everything: unit, golden, real Envoy, race detector, docs, attacks, 30 s of fuzzing
+	@scripts/need.sh gcc
+	@scripts/test.sh
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+.PHONY: test-short
+test-short: go ## what needs no server, in under a minute
+	@go test -short ./...
+
+.PHONY: lint
+lint: go .tools/buf ## go vet, staticcheck, gofumpt, buf, shell and Python syntax
+	@scripts/lint.sh $(GO_FILES)
+
+.PHONY: generate
+generate: go .tools/buf ## generated code, reference pages, list of licences
+	@buf generate
+	@go run ./internal/docgen
+	@python3 scripts/licenses.py docs/reference/licenses.md
+
+.PHONY: fuzz
+fuzz: go ## ten minutes of fuzzing, spread over all fuzz targets
+	@scripts/fuzz.sh 600
+
+.PHONY: bench
+bench: build .tools/envoy ## design's speed rows, against baselines in the same run
+	@scripts/need.sh wrk h2load
+	@go run ./test/bench
+
+.PHONY: licenses
+licenses: go ## the list of dependencies and their licences
+	@python3 scripts/licenses.py docs/reference/licenses.md
+
+.PHONY: tools
+tools: .tools/envoy .tools/buf ## the pinned Envoy and buf, into .tools/bin
+
+.PHONY: ci
+ci: ## what CI runs: lint, generated code, all tests
+	@bash .ci/run
+
+.PHONY: clean
+clean: ## remove what was built or fetched here
+	rm -rf bin dist .postern .tools
+
+.PHONY: go
+go:
+	@scripts/go.sh
+
+.PHONY: .tools/envoy .tools/buf
+.tools/envoy .tools/buf:
+	@python3 scripts/tools.py $(@F)
