@@ -53,7 +53,10 @@ type Operation struct {
 	Sandbox    *Backend `yaml:"sandbox,omitempty"`
 
 	// Tier is the operation's own limit; nil leaves it to the API's.
-	Tier   *Limit  `yaml:"tier,omitempty"`
+	Tier *Limit `yaml:"tier,omitempty"`
+	// Untiered: the operation has no tier of its own and does not share the API's (its tier is "Unlimited").
+	Untiered bool `yaml:"untiered,omitempty"`
+	// Limits hold beside those of the API.
 	Limits []Limit `yaml:"limits,omitempty"`
 
 	Origin Origin `yaml:"origin"`
