@@ -1,0 +1,195 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// finish fills what depends on other keys: the sockets move with dataDir, and paths become usable from here.
+func (l *loader) finish(c *Config) {
+	c.DataDir = c.path("dataDir", c.DataDir)
+	for key, value := range map[string]*string{
+		"xds.listen": &c.XDS.Listen, "enforcer.listen": &c.Enforcer.Listen,
+		"ratelimiter.listen": &c.RateLimiter.Listen, "envoy.admin": &c.Envoy.Admin,
+	} {
+		path, isSocket := strings.CutPrefix(*value, "unix:")
+		_, said := c.origins[key]
+		switch {
+		case !isSocket:
+		case said:
+			*value = "unix:" + c.path(key, path)
+		default:
+			*value = "unix:" + filepath.Join(c.DataDir, filepath.Base(path))
+		}
+	}
+	if host, port, err := net.SplitHostPort(c.Listen.HTTP); err == nil && host == "" {
+		c.Listen.HTTP = net.JoinHostPort("0.0.0.0", port)
+	}
+}
+
+// path is where a path that was said under key is: one of the file is relative to the file's folder, any other to
+// the working directory.
+func (c *Config) path(key, path string) string {
+	if path == "" || filepath.IsAbs(path) || !c.origin(key).file {
+		return path
+	}
+	return filepath.Join(c.dir, path)
+}
+
+// origin is the place that key, or the nearest section or list around it, was said; nowhere if it is a default.
+func (c *Config) origin(key string) at {
+	for key != "" {
+		if place, ok := c.origins[key]; ok {
+			return place
+		}
+		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+	}
+	return at{}
+}
+
+// check refuses what is contradictory, unsafe, or not served by this build.
+func (l *loader) check(c *Config) {
+	l.checkDataPlane(c)
+	l.checkListener(c, "management.listen", c.Management.Listen)
+	l.checkListener(c, "xds.listen", c.XDS.Listen)
+	l.checkListener(c, "enforcer.listen", c.Enforcer.Listen)
+	l.checkListener(c, "ratelimiter.listen", c.RateLimiter.Listen)
+	l.checkListener(c, "envoy.admin", c.Envoy.Admin)
+	for key, d := range map[string]int64{
+		"timeouts.request": int64(c.Timeouts.Request), "timeouts.maxRequest": int64(c.Timeouts.MaxRequest),
+		"timeouts.idle": int64(c.Timeouts.Idle), "enforcer.timeout": int64(c.Enforcer.Timeout),
+		"ratelimiter.timeout": int64(c.RateLimiter.Timeout),
+	} {
+		if d == 0 {
+			l.problem(c.origin(key), key, "must be more than 0")
+		}
+	}
+	if c.Timeouts.Request > c.Timeouts.MaxRequest {
+		l.problem(c.origin("timeouts.request"), "timeouts.request", "%s is longer than timeouts.maxRequest, %s", c.Timeouts.Request, c.Timeouts.MaxRequest)
+	}
+	if c.Label == "" {
+		l.problem(c.origin("label"), "label", "must not be empty")
+	}
+	l.checkSizes(c)
+	l.checkIssuers(c)
+	l.checkServed(c)
+	slices.SortStableFunc(l.problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+}
+
+func (l *loader) checkDataPlane(c *Config) {
+	place := c.origin("listen.http")
+	if c.Listen.HTTP == "" {
+		l.problem(place, "listen.http", `"" switches the only listener of this build off; write an address like 0.0.0.0:9090`)
+		return
+	}
+	address, err := netip.ParseAddrPort(c.Listen.HTTP)
+	switch {
+	case err != nil || address.Port() == 0:
+		l.problem(place, "listen.http", "%q is not an IP address with a port; write one like 0.0.0.0:9090 or [::1]:9090", c.Listen.HTTP)
+	case l.Dev && !address.Addr().IsLoopback():
+		l.problem(place, "listen.http", "%s is reachable from elsewhere, and --dev hands out tokens: it listens on loopback addresses only, like 127.0.0.1:9090", c.Listen.HTTP)
+	}
+}
+
+// checkListener refuses to show an inner listener to the network. TLS for them comes with the services that run apart.
+func (l *loader) checkListener(c *Config, key, address string) {
+	place := c.origin(key)
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if path == "" {
+			l.problem(place, key, "unix: names no socket; write one like unix:.postern/name.sock")
+		}
+		return
+	}
+	host, port, err := net.SplitHostPort(address)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || (n == 0 && key != "management.listen") {
+		l.problem(place, key, "%q is not an address; write one like 127.0.0.1:9843 or unix:.postern/name.sock", address)
+		return
+	}
+	if !Loopback(host) && (!l.Insecure || l.Dev) {
+		l.problem(place, key, "%s is not a loopback address, and this listener has no TLS with client authentication; "+
+			"use a loopback address or a unix socket, or say --insecure if the network is trusted", address)
+	}
+}
+
+// Loopback says whether only this machine can reach host.
+func Loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.IsLoopback()
+}
+
+func (l *loader) checkSizes(c *Config) {
+	// Envoy takes whole KiB up to 8192 for all headers together.
+	if b := c.LimitsOnRequests.HeaderBytes; b < 1<<10 || b > 8192<<10 || b%(1<<10) != 0 {
+		l.problem(c.origin("limitsOnRequests.headerBytes"), "limitsOnRequests.headerBytes", "must be whole KiB from 1KiB to 8192KiB")
+	}
+	if b := c.LimitsOnRequests.BodyBytes; b == 0 || b > 1<<32-1 {
+		l.problem(c.origin("limitsOnRequests.bodyBytes"), "limitsOnRequests.bodyBytes", "must be from 1 to 4294967295 bytes")
+	}
+}
+
+// asymmetric are the signature algorithms an issuer may use (RFC 7518 §3.1, RFC 8037). A shared secret would let
+// everybody who can check a token make one.
+var asymmetric = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+func (l *loader) checkIssuers(c *Config) {
+	named := map[string]bool{}
+	for i, issuer := range c.TokenIssuers {
+		key := fmt.Sprintf("issuers[%d]", i)
+		place := c.origin(key)
+		switch {
+		case issuer.Issuer == "":
+			l.problem(place, key+".issuer", "is missing; write what the tokens' iss claim says")
+		case named[issuer.Issuer]:
+			l.problem(place, key+".issuer", "%s stands in the list twice", issuer.Issuer)
+		}
+		named[issuer.Issuer] = true
+		for _, name := range issuer.Algorithms {
+			if !slices.Contains(asymmetric, name) {
+				l.problem(place, key+".algorithms", "%q is not one of %s", name, strings.Join(asymmetric, ", "))
+			}
+		}
+		if issuer.Introspection.URI != "" {
+			l.problem(place, key+".introspection", "this build does not introspect tokens; leaving it out would accept tokens that the issuer has revoked")
+		}
+		l.checkKeys(c, key, issuer)
+	}
+}
+
+func (l *loader) checkKeys(c *Config, key string, issuer Issuer) {
+	place := c.origin(key + ".jwks")
+	sources := 0
+	for _, s := range []string{issuer.JWKS.URI, issuer.JWKS.File, issuer.JWKS.Certificate} {
+		if s != "" {
+			sources++
+		}
+	}
+	switch {
+	case sources > 1:
+		l.problem(place, key+".jwks", "says more than one of uri, file and certificate; keep one")
+	case issuer.JWKS.URI != "":
+		l.checkWeb(place, key+".jwks.uri", issuer.JWKS.URI)
+	case sources == 0 && issuer.Issuer != "":
+		l.checkWeb(place, key+".issuer", issuer.Issuer)
+	}
+}
+
+// checkWeb asks for a URL that keys can be got from.
+func (l *loader) checkWeb(place at, key, text string) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		l.problem(place, key, "keys cannot be fetched from %q; write an https URL, or say jwks: {file: …} or {certificate: …}", text)
+		return
+	}
+	if u.Scheme == "http" && !Loopback(u.Hostname()) {
+		l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: %s is not https: whoever is on the way can put keys of their own in", place, key, text))
+	}
+}
