@@ -21,6 +21,7 @@ help: ## what there is to make
 
 .PHONY: run
 run: build .tools/envoy ## build, get Envoy, serve the example petstore, print lines to paste
+	@scripts/need.sh curl
 	@scripts/run.sh
 
 .PHONY: build
