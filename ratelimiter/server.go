@@ -4,11 +4,12 @@ package ratelimiter
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/postern-gateway/postern/internal/xds"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"github.com/postern-gateway/postern/ratelimiter/counter"
 	"github.com/postern-gateway/postern/ratelimiter/limit"
@@ -78,12 +79,15 @@ func (s *Server) Run(ctx context.Context) error { return s.store.Run(ctx) }
 // Ready says whether all limits have come that were there when this process connected.
 func (s *Server) Ready() bool { return s.ready.Load() }
 
-// apply takes limits in and out; an error means that nothing was changed.
-func (s *Server) apply(added []*discoveryv3.Resource, removed []string, complete bool) error {
-	if err := s.table.apply(added, removed); err != nil {
+// Apply takes limits in and out; it is for one goroutine. An error means that nothing was changed: it is a NACK.
+func (s *Server) Apply(u xds.Update) error {
+	if u.TypeURL != posternv1.LimitsType {
+		return fmt.Errorf("the ratelimiter asked for %s and got %s", posternv1.LimitsType, u.TypeURL)
+	}
+	if err := s.table.apply(u.Resources, u.Removed); err != nil {
 		return err
 	}
-	if complete && s.ready.CompareAndSwap(false, true) {
+	if u.Complete && s.ready.CompareAndSwap(false, true) {
 		s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
 		s.log.Info("limits are complete", "resources", len(s.table.resources))
 	}

@@ -1,8 +1,6 @@
 package ratelimiter
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -57,13 +55,8 @@ func (t *table) apply(added []*discoveryv3.Resource, removed []string) error {
 	return nil
 }
 
-// open takes the limits out of their resource. The hash proves that they are what a route's author meant by the name;
-// it is taken of the bytes that came, because another build may know fields that this one does not.
+// open takes the limits out of their resource. The name proves that they are what a route's author meant.
 func open(r *discoveryv3.Resource) ([]*limit.Rule, error) {
-	sum := sha256.Sum256(r.GetResource().GetValue())
-	if got := hex.EncodeToString(sum[:]); got != r.GetName() {
-		return nil, fmt.Errorf("limits %q: the content's hash is %s", r.GetName(), got)
-	}
 	if got := r.GetResource().GetTypeUrl(); got != posternv1.LimitsType {
 		return nil, fmt.Errorf("limits %q: the type is %q, want %q", r.GetName(), got, posternv1.LimitsType)
 	}
@@ -71,7 +64,10 @@ func open(r *discoveryv3.Resource) ([]*limit.Rule, error) {
 	if err := proto.Unmarshal(r.GetResource().GetValue(), &limits); err != nil {
 		return nil, fmt.Errorf("limits %q: %w", r.GetName(), err)
 	}
-	return limit.Compile(r.GetName(), &limits)
+	if !posternv1.ProvesLimits(r.GetName(), &limits) {
+		return nil, fmt.Errorf("limits %q of API %s: the name or the ids are not those of the content", r.GetName(), limits.GetApi())
+	}
+	return limit.Compile(&limits)
 }
 
 func (t *table) put(name string, rules []*limit.Rule) {

@@ -5,9 +5,9 @@ package limit
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
@@ -33,41 +33,36 @@ type Rule struct {
 	detail string // a refusal's words up to the number of seconds
 }
 
-// Compile checks an API's limits and makes rules of them. name is the name of the resource they came in.
-func Compile(name string, in *posternv1.Limits) ([]*Rule, error) {
+// Compile checks an API's limits and makes rules of them.
+func Compile(in *posternv1.Limits) ([]*Rule, error) {
 	for _, word := range in.GetRequires() {
 		if word != posternv1.RequiresFixedWindow {
-			return nil, fmt.Errorf("limits %s of API %s require %q, which this ratelimiter does not know: upgrade it", short(name), in.GetApi(), word)
+			return nil, fmt.Errorf("the limits of API %s require %q, which this ratelimiter does not know: upgrade it", in.GetApi(), word)
 		}
 	}
-	rules := make([]*Rule, 0, len(in.GetRules()))
-	seen := make(map[string]bool, len(in.GetRules()))
+	rules := make([]*Rule, len(in.GetRules()))
 	for i, r := range in.GetRules() {
-		if err := check(name, r); err != nil {
-			return nil, fmt.Errorf("limits %s of API %s: rule %d: %w", short(name), in.GetApi(), i, err)
+		if err := check(r); err != nil {
+			return nil, fmt.Errorf("the limits of API %s: rule %q: %w", in.GetApi(), r.GetId(), err)
 		}
-		if seen[r.GetId()] {
-			return nil, fmt.Errorf("limits %s of API %s: rule %d: id %q is used twice", short(name), in.GetApi(), i, r.GetId())
-		}
-		seen[r.GetId()] = true
-		rules = append(rules, compile(in.GetApi(), r))
+		rules[i] = compile(in.GetApi(), r)
 	}
 	return rules, nil
 }
 
-// check refuses what the adapter never sends. The id must carry the resource's name: ids of two resources cannot meet.
-func check(name string, r *posternv1.LimitRule) error {
+// check refuses what the adapter never sends.
+func check(r *posternv1.LimitRule) error {
 	switch {
-	case !strings.HasPrefix(r.GetId(), short(name)+"/"):
-		return fmt.Errorf("id %q does not begin with %q", r.GetId(), short(name)+"/")
+	case r.GetId() == "":
+		return errors.New("has no id")
 	case r.GetName() == "":
-		return fmt.Errorf("%q has no name", r.GetId())
+		return errors.New("has no name")
 	case r.GetCounter() == "":
-		return fmt.Errorf("%q has no counter", r.GetId())
+		return errors.New("has no counter")
 	case r.GetCode() == "":
-		return fmt.Errorf("%q has no code", r.GetId())
+		return errors.New("has no code")
 	case r.GetWindowSeconds() < 1 || r.GetWindowSeconds() > maxWindow:
-		return fmt.Errorf("%q has a window of %d seconds, want 1 to %d", r.GetId(), r.GetWindowSeconds(), maxWindow)
+		return fmt.Errorf("has a window of %d seconds, want 1 to %d", r.GetWindowSeconds(), maxWindow)
 	}
 	return nil
 }
@@ -111,8 +106,4 @@ func (r *Rule) keyOf(entries []Entry) string {
 func appendPart(key []byte, part string) []byte {
 	key = binary.AppendUvarint(key, uint64(len(part)))
 	return append(key, part...)
-}
-
-func short(name string) string {
-	return name[:min(16, len(name))]
 }
