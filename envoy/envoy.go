@@ -1,0 +1,83 @@
+// Package envoy is the process beside each Envoy: it finds the binary, renders the bootstrap, starts and supervises
+// the child, relays its log, drains it and stops it. It must not import adapter, enforcer or ratelimiter: what Envoy
+// serves comes to it over xDS.
+package envoy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Options of a supervised Envoy.
+type Options struct {
+	Binary      string    // the executable; see Find
+	Bootstrap   Bootstrap // what it starts with
+	Dir         string    // its bootstrap file is written here
+	Concurrency int       // worker threads; 0 is one for each core
+	// Drain is how long requests in flight, and load balancers that have not noticed yet, are waited for at the end.
+	Drain time.Duration
+	// Hurry, once closed, ends a drain at once. nil never does.
+	Hurry <-chan struct{}
+	// Output gets Envoy's standard output: its access log.
+	Output io.Writer
+	// Live is told when an Envoy has begun to serve (true) and when that one has ended (false).
+	Live func(bool)
+	Log  *slog.Logger
+}
+
+// How often and how soon a child that ended is started again.
+const (
+	hopeless    = 3                      // ends in a row without ever having served: it never will
+	firstPause  = 100 * time.Millisecond // doubles with each end soon after a start
+	lastPause   = 5 * time.Second
+	soon        = 5 * time.Second // an Envoy that served this long did not end because of its start
+	killAfter   = 5 * time.Second // from SIGTERM
+	askEvery    = 10 * time.Millisecond
+	livePatient = 30 * time.Second
+)
+
+// Run starts Envoy and keeps it running until ctx is done; then it drains and stops it. It returns an error only if
+// Envoy cannot be started, or ends again and again without ever having served.
+func Run(ctx context.Context, o Options) error {
+	if o.Live == nil {
+		o.Live = func(bool) {}
+	}
+	config, err := o.Bootstrap.Render()
+	if err != nil {
+		return fmt.Errorf("envoy: bootstrap: %w", err)
+	}
+	file := filepath.Join(o.Dir, "envoy-bootstrap.json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return fmt.Errorf("envoy: bootstrap: %w", err)
+	}
+	defer os.Remove(file)
+	defer o.Bootstrap.removeAdminSocket()
+	s := &supervisor{Options: o, file: file, admin: newAdmin(o.Bootstrap.Admin)}
+	return s.run(ctx)
+}
+
+// arguments of the command line.
+func (s *supervisor) arguments() []string {
+	level := "warning"
+	if s.Log.Enabled(context.Background(), slog.LevelDebug) {
+		level = "info"
+	}
+	args := []string{
+		"-c", s.file,
+		"--disable-hot-restart", // why: no second Envoy takes over from this one, and its shared memory would outlive it
+		"--log-level", level,
+		"--file-flush-interval-msec", "200",
+		"--drain-strategy", "immediate",
+		"--drain-time-s", strconv.Itoa(max(1, int((s.Drain+time.Second-1)/time.Second))),
+	}
+	if s.Concurrency > 0 {
+		args = append(args, "--concurrency", strconv.Itoa(s.Concurrency))
+	}
+	return args
+}
