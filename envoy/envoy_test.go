@@ -1,0 +1,330 @@
+package envoy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/postern-gateway/postern/envoy"
+	"github.com/postern-gateway/postern/test/fixture"
+)
+
+// TestMain is also the process that TestEnvoyDiesWithUs kills.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("ENVOY_TEST_RUN_IN"); dir != "" {
+		o := options(dir, os.Getenv("ENVOY_TEST_BINARY"), os.Getenv("ENVOY_TEST_XDS"))
+		o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		if err := envoy.Run(context.Background(), o); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func options(dir, binary, xds string) envoy.Options {
+	return envoy.Options{
+		Binary:    binary,
+		Bootstrap: envoy.Bootstrap{ID: "test", Label: "default", XDS: xds, Admin: "unix:" + filepath.Join(dir, "admin.sock"), MaxConnections: 100},
+		Dir:       dir, Concurrency: 1, Drain: 10 * time.Second, Output: io.Discard,
+	}
+}
+
+// record is a log that tests can look into.
+type record struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+func (r *record) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
+
+// pids of the Envoys that became live, oldest first.
+func (r *record) pids() (pids []int) {
+	for line := range strings.Lines(r.String()) {
+		if _, after, ok := strings.Cut(line, `msg="envoy is live" pid=`); ok {
+			pid, _ := strconv.Atoi(strings.TrimSpace(after))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// running is envoy.Run in the background.
+type running struct {
+	log    *record
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func start(t *testing.T, o envoy.Options) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{log: &record{}, cancel: cancel, done: make(chan error, 1)}
+	o.Log = r.log.logger()
+	go func() { r.done <- envoy.Run(ctx, o) }()
+	t.Cleanup(func() { cancel(); <-r.done })
+	return r
+}
+
+// stop ends it and hands its result on to the cleanup as well.
+func (r *running) stop(t *testing.T) error {
+	t.Helper()
+	r.cancel()
+	return r.wait(t)
+}
+
+func (r *running) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-r.done:
+		r.done <- err
+		return err
+	case <-time.After(fixture.Patience):
+		t.Fatalf("envoy.Run does not end:\n%s", r.log)
+		return nil
+	}
+}
+
+// serving starts an xDS server whose listener sends everything to backend, and returns its and the listener's address.
+func serving(t *testing.T, backend http.Handler) (xds, address string) {
+	t.Helper()
+	server := httptest.NewServer(backend)
+	t.Cleanup(server.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(address)
+	_, backendPort, _ := net.SplitHostPort(server.Listener.Addr().String())
+	var listener listenerv3.Listener
+	parse(t, `{"name": "http", "address": {"socket_address": {"address": "127.0.0.1", "port_value": `+port+`}}, "filter_chains": [{"filters": [{
+		"name": "hcm", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+		"stat_prefix": "data", "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}]}]},
+		"http_filters": [{"name": "router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}]}`, &listener)
+	var cluster clusterv3.Cluster
+	parse(t, `{"name": "backend", "type": "STATIC", "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [
+		{"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": `+backendPort+`}}}}]}]}}`, &cluster)
+	x := fixture.StartXDS(t)
+	go x.Apply([]proto.Message{&cluster, &listener}, nil) // it waits for an Envoy, which comes later
+	return x.Address, address
+}
+
+func parse(t *testing.T, text string, m proto.Message) {
+	t.Helper()
+	if err := protojson.Unmarshal([]byte(text), m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(address string) (int, error) {
+	res, err := http.Get("http://" + address + "/")
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	return res.StatusCode, err
+}
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+func answers(address string) func() bool {
+	return func() bool { code, err := get(address); return err == nil && code == http.StatusOK }
+}
+
+func TestKilledEnvoyIsBackWithinASecond(t *testing.T) {
+	t.Parallel()
+	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
+	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	r := start(t, options(dir, binary, xds))
+	fixture.WaitFor(t, "the first answer", answers(address))
+	for i := range 3 {
+		fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) > i })
+		pid := r.log.pids()[i]
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		fixture.WaitFor(t, "its end", func() bool { return !alive(pid) })
+		killed := time.Now()
+		fixture.WaitFor(t, "an answer again", answers(address))
+		if took := time.Since(killed); took > time.Second && i == 0 {
+			t.Errorf("it took %s", took)
+		} else {
+			t.Logf("restart %d: %s", i, took)
+		}
+	}
+	if err := r.stop(t); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(r.log.String(), `envoy ended, starting it again" after=0s err="signal: killed"`) {
+		t.Errorf("log:\n%s", r.log)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("files left: %v", left)
+	}
+}
+
+func TestDrainFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(arrived); <-release }))
+	r := start(t, options(dir, binary, xds))
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) == 1 })
+	fixture.WaitFor(t, "the listener", func() bool { c, err := net.Dial("tcp", address); return err == nil && c.Close() == nil })
+	answered := make(chan error, 1)
+	go func() {
+		code, err := get(address)
+		if err == nil && code != http.StatusOK {
+			err = fmt.Errorf("status %d", code)
+		}
+		answered <- err
+	}()
+	<-arrived
+	r.cancel()
+	fixture.WaitFor(t, "the drain", func() bool { return strings.Contains(r.log.String(), "draining envoy") })
+	close(release)
+	if err := <-answered; err != nil {
+		t.Errorf("the request in flight: %v", err)
+	}
+	if err := r.wait(t); err != nil {
+		t.Error(err)
+	}
+	if pid := r.log.pids()[0]; alive(pid) {
+		t.Errorf("Envoy %d is left", pid)
+	}
+}
+
+func TestHurryEndsADrain(t *testing.T) {
+	t.Parallel()
+	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(arrived); <-release }))
+	hurry := make(chan struct{})
+	o := options(dir, binary, xds)
+	o.Hurry, o.Drain = hurry, time.Hour
+	r := start(t, o)
+	fixture.WaitFor(t, "the listener", func() bool { c, err := net.Dial("tcp", address); return err == nil && c.Close() == nil })
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) == 1 })
+	go get(address)
+	<-arrived
+	r.cancel()
+	fixture.WaitFor(t, "the drain", func() bool { return strings.Contains(r.log.String(), "draining envoy") })
+	close(hurry)
+	if err := r.wait(t); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEnvoyDiesWithUs: nobody can clean up after a SIGKILL, so the system has to.
+func TestEnvoyDiesWithUs(t *testing.T) {
+	t.Parallel()
+	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
+	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	log := &record{}
+	us := exec.Command(os.Args[0])
+	us.Env = append(os.Environ(), "ENVOY_TEST_RUN_IN="+dir, "ENVOY_TEST_BINARY="+binary, "ENVOY_TEST_XDS="+xds)
+	us.Stderr = log
+	if err := us.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer us.Wait()
+	defer us.Process.Kill()
+	fixture.WaitFor(t, "an answer", answers(address))
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(log.pids()) == 1 })
+	pid := log.pids()[0]
+	if err := us.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	fixture.WaitFor(t, "the end of Envoy", func() bool { return !alive(pid) })
+}
+
+// fake is a program that stands in for an Envoy that cannot start.
+func fake(t *testing.T, script string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "envoy")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCrashLoopSaysWhy(t *testing.T) {
+	t.Parallel()
+	huge := `exec >&2; printf '[2026-01-01 00:00:00.000][1][critical][main] [source/server/server.cc:1] error initializing configuration: '
+i=0; while [ $i -lt 3000 ]; do printf '{"name": "x"}, '; i=$((i+1)); done; printf 'no such field: bogus\n'; exit 1`
+	r := start(t, options(fixture.TempDir(t), fake(t, huge), "unix:/nowhere"))
+	err := r.wait(t)
+	if err == nil || !strings.HasPrefix(err.Error(), "envoy ended 3 times without ever serving: exit status 1: error initializing configuration: {") {
+		t.Fatalf("got %v\n%s", err, r.log)
+	}
+	if !strings.HasSuffix(err.Error(), "no such field: bogus") || len(err.Error()) > 1000 {
+		t.Errorf("%d bytes, ending %q", len(err.Error()), err.Error()[len(err.Error())-40:])
+	}
+}
+
+func TestUnstartable(t *testing.T) {
+	t.Parallel()
+	r := start(t, options(fixture.TempDir(t), "/nonexistent/envoy", "unix:/nowhere"))
+	if err := r.wait(t); err == nil || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	known := fake(t, "echo envoy version: 9e5580933739775e/"+envoy.Version+"/Clean/RELEASE/BoringSSL")
+	b, err := envoy.Find(t.Context(), known)
+	if err != nil || !b.Tested() || b.Path != known {
+		t.Errorf("got %+v, %v", b, err)
+	}
+	b, err = envoy.Find(t.Context(), fake(t, "echo envoy version: 0123abcd/1.20.3/Clean/RELEASE/BoringSSL"))
+	if err != nil || b.Tested() || b.Version != "1.20.3" {
+		t.Errorf("got %+v, %v", b, err)
+	}
+	_, err = envoy.Find(t.Context(), fake(t, "echo wrong machine >&2; exit 126"))
+	if err == nil || !strings.HasSuffix(err.Error(), "--version: wrong machine; is it an Envoy for this machine?") {
+		t.Errorf("got %v", err)
+	}
+	_, err = envoy.Find(t.Context(), "/nonexistent/envoy")
+	if err == nil || !strings.HasPrefix(err.Error(), "envoy.path: ") {
+		t.Errorf("got %v", err)
+	}
+}
