@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const problemsHead = `# Problems of a project
+
+Every problem that reading or placing a project can meet, by the code at its end. ` + "`postern validate`" + ` prints all of them at once,
+each as ` + "`file:line:column pointer: sentence [code]`" + `. An error keeps its project from being served; a warning does not.
+"…" stands for what differs.
+
+| code | | what it says |
+|---|---|---|
+`
+
+// said is one sentence a problem can say.
+type said struct{ severity, sentence string }
+
+// verbs are what fmt replaces.
+var verbs = regexp.MustCompile(`(%[#+]?[0-9.]*[a-zA-Z])+`)
+
+// problems lists what adapter code refuses and warns of: calls like refuse(place, "code", "sentence", …), and
+// literals of model.Problem.
+func problems(b *bytes.Buffer) error {
+	found := map[string][]said{}
+	add := func(code string, s said) {
+		s.sentence = verbs.ReplaceAllString(strings.ReplaceAll(s.sentence, "%%", "%"), "…")
+		if code != "" && s.sentence != "" && !slices.Contains(found[code], s) {
+			found[code] = append(found[code], s)
+		}
+	}
+	err := sources(func(_ string, syntax *ast.File) {
+		ast.Inspect(syntax, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if severity := map[string]string{"refuse": "error", "warn": "warning"}[called(n)]; severity != "" && len(n.Args) >= 3 {
+					add(literal(n.Args[1]), said{severity, literal(n.Args[2])})
+				}
+			case *ast.CompositeLit:
+				named := fields(n)
+				severity := "error"
+				if name, ok := named["Severity"].(*ast.SelectorExpr); ok && name.Sel.Name == "Warning" {
+					severity = "warning"
+				}
+				if named["Code"] != nil && named["Message"] != nil {
+					add(literal(named["Code"]), said{severity, sentence(named["Message"])})
+				}
+			}
+			return true
+		})
+	}, "adapter", "toolkit")
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("no problem was found: has the way they are written changed?")
+	}
+	b.WriteString(problemsHead)
+	for _, code := range slices.Sorted(maps.Keys(found)) {
+		for i, s := range found[code] {
+			name := ""
+			if i == 0 {
+				name = "`" + code + "`"
+			}
+			fmt.Fprintf(b, "| %s | %s | %s |\n", name, s.severity, cell(s.sentence))
+		}
+	}
+	return nil
+}
+
+// sentence is a message written as a string, or as fmt.Sprintf of one.
+func sentence(e ast.Expr) string {
+	if call, ok := e.(*ast.CallExpr); ok && called(call) == "Sprintf" && len(call.Args) > 0 {
+		return literal(call.Args[0])
+	}
+	return literal(e)
+}
+
+// cell makes text fit for a table.
+func cell(text string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(text)
+}
