@@ -15,9 +15,9 @@ type Reason uint8
 const (
 	Refused     Reason = iota // nobody is admitted, or nothing said why not
 	Missing                   // no credential
-	Several                   // more than one where one is expected
 	Invalid                   // a credential that is wrong
 	Expired                   // one that was good once
+	Several                   // more than one where one is expected
 	Scope                     // a good one, not for this
 	Unavailable               // could not tell
 	NotKnown                  // could not tell: the policy has not arrived yet
@@ -30,7 +30,7 @@ const (
 const Reasons = int(reasons)
 
 var reasonNames = [reasons]string{
-	"refused", "missing", "several", "invalid", "expired", "scope", "unavailable", "policy-not-known", "anonymous", "allowed",
+	"refused", "missing", "invalid", "expired", "several", "scope", "unavailable", "policy-not-known", "anonymous", "allowed",
 }
 
 // String is the reason as metrics name it.
