@@ -1,0 +1,302 @@
+package publish
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-gateway/postern/internal/xds"
+)
+
+// State is what a gateway is about (design §3.5).
+type State string
+
+// The states of a gateway.
+const (
+	Serving  State = "serving"  // it has everything
+	Pending  State = "pending"  // something is on its way
+	Rejected State = "rejected" // it refused something, in its own words
+	Lagging  State = "lagging"  // it was silent twice: pushes do not wait for it
+	Lost     State = "lost"     // it is not connected
+)
+
+// Gateway is one Envoy, enforcer or ratelimiter and what it made of what was published.
+type Gateway struct {
+	ID     string
+	Role   string
+	State  State
+	Words  string        // why it rejected
+	Behind time.Duration // for how long it has lacked something; 0: it lacks nothing
+	Lacks  int           // how many resources
+}
+
+// Rejection is a resource that a gateway refused.
+type Rejection struct {
+	TypeURL, Name string
+	APIs          []string
+	Gateway, Role string
+	Words         string
+}
+
+// absent stands for the version of what should not be there.
+const absent = ""
+
+// peer is one stream.
+type peer struct {
+	node     xds.Node
+	lacks    map[key]string // wanted version, not acknowledged
+	rejects  map[key]string // words, of the wanted version
+	behind   time.Time      // since when lacks is not empty
+	missed   int            // rollouts that waited for it in vain, in a row
+	finished bool           // it had everything once
+}
+
+// gateway is an Envoy over all its streams: what is published must fit its memory too.
+type gateway struct {
+	streams  int
+	lastSeen time.Time
+	era      uint64 // all its routes are from this era or later
+}
+
+// lagging peers are not waited for.
+const laggingAfter = 2
+
+// Notify is the Notify of an xds.Server.
+func (p *Publisher) Notify(e xds.Event) {
+	if e.Node.Label != p.options.Label {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e.Kind {
+	case xds.Connected:
+		p.connected(e)
+	case xds.Disconnected:
+		p.drop(e.Stream)
+	case xds.Acked:
+		p.metrics.verdict(e.TypeURL, "ack")
+		if peer := p.peers[e.Stream]; peer != nil {
+			p.acked(peer, e)
+		}
+	case xds.Nacked:
+		p.metrics.verdict(e.TypeURL, "nack")
+		if peer := p.peers[e.Stream]; peer != nil {
+			p.nacked(peer, e)
+		}
+	}
+	close(p.stir)
+	p.stir = make(chan struct{})
+}
+
+func (p *Publisher) connected(e xds.Event) {
+	peer := &peer{node: e.Node, lacks: map[key]string{}, rejects: map[key]string{}, behind: p.options.Now()}
+	for k, entry := range p.entries {
+		if types[k.typeURL] == e.Node.Role {
+			peer.lacks[k] = entry.wire.Version
+		}
+	}
+	for stream, old := range p.peers {
+		if old.node == e.Node { // it is back before its old stream was found dead: nobody need wait for that
+			p.drop(stream)
+		}
+	}
+	p.peers[e.Stream] = peer
+	if e.Node.Role != xds.RoleEnvoy {
+		return
+	}
+	g := p.gateways[e.Node.ID]
+	if g == nil {
+		g = &gateway{}
+		p.gateways[e.Node.ID] = g
+	}
+	g.streams++
+}
+
+func (p *Publisher) drop(stream uint64) {
+	peer := p.peers[stream]
+	if peer == nil {
+		return
+	}
+	delete(p.peers, stream)
+	if g := p.gateways[peer.node.ID]; g != nil && peer.node.Role == xds.RoleEnvoy {
+		g.streams--
+		g.lastSeen = p.options.Now()
+	}
+}
+
+func (p *Publisher) acked(peer *peer, e xds.Event) {
+	for _, item := range e.Resources {
+		k := key{e.TypeURL, item.Name}
+		if peer.lacks[k] == item.Version {
+			delete(peer.lacks, k)
+			delete(peer.rejects, k)
+		}
+		if entry := p.entries[k]; entry != nil && !entry.proven && entry.wire.Version == item.Version {
+			p.count(entry, -1)
+			entry.proven = true
+		}
+	}
+	for _, name := range e.Removed {
+		if k := (key{e.TypeURL, name}); p.entries[k] == nil {
+			delete(peer.lacks, k)
+		}
+	}
+	p.caughtUp(peer)
+}
+
+// caughtUp notes that a peer has everything, if it has.
+func (p *Publisher) caughtUp(peer *peer) {
+	if len(peer.lacks) > 0 {
+		return
+	}
+	peer.missed, peer.behind, peer.finished = 0, time.Time{}, true
+	if g := p.gateways[peer.node.ID]; g != nil && peer.node.Role == xds.RoleEnvoy {
+		g.era = p.era
+	}
+}
+
+func (p *Publisher) nacked(peer *peer, e xds.Event) {
+	if e.Retried {
+		return // each is coming back by itself
+	}
+	for _, item := range e.Resources {
+		k := key{e.TypeURL, item.Name}
+		entry := p.entries[k]
+		if entry == nil || entry.wire.Version != item.Version {
+			continue // an older version: its successor is on the way
+		}
+		peer.rejects[k] = lastLine(e.Words)
+		if p.staged[k] == 0 {
+			p.rejectedLate(peer, k)
+		}
+	}
+}
+
+// lack notes that the peers which take a type lack this version of a resource. p.mu is held.
+func (p *Publisher) lack(k key, version string) {
+	for _, peer := range p.peers {
+		if types[k.typeURL] != peer.node.Role {
+			continue
+		}
+		delete(peer.rejects, k)
+		if version == absent && k.typeURL == xds.RouteType {
+			delete(peer.lacks, k) // its scope went before, and took the subscription along
+			continue
+		}
+		if len(peer.lacks) == 0 {
+			peer.behind = p.options.Now()
+		}
+		peer.lacks[k] = version
+	}
+}
+
+func (p *Publisher) rejection(peer *peer, k key) Rejection {
+	r := Rejection{TypeURL: k.typeURL, Name: k.name, Gateway: peer.node.ID, Role: peer.node.Role, Words: peer.rejects[k]}
+	if e := p.entries[k]; e != nil {
+		r.APIs = slices.Clone(e.apis)
+	}
+	return r
+}
+
+// rejectedLate reports a refusal that no rollout is waiting for, unless somebody else has acknowledged
+// the same: then it is the gateway that is odd, and its state says so.
+func (p *Publisher) rejectedLate(peer *peer, k key) {
+	if e := p.entries[k]; e == nil || e.proven {
+		return
+	}
+	p.late = append(p.late, p.rejection(peer, k))
+	signal(p.lateC)
+}
+
+// Late is signalled when a gateway refused something that was committed unseen: no gateway was there,
+// or none answered in time, and none has acknowledged it since. TakeLate returns what it was.
+func (p *Publisher) Late() <-chan struct{} { return p.lateC }
+
+// TakeLate returns late rejections, each once.
+func (p *Publisher) TakeLate() []Rejection {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	late := p.late
+	p.late = nil
+	return late
+}
+
+// Serving says that at least one Envoy is connected and that everybody connected has everything that
+// is committed.
+func (p *Publisher) Serving() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	envoys := 0
+	for _, peer := range p.peers {
+		if peer.node.Role == xds.RoleEnvoy {
+			envoys++
+		}
+		if !peer.finished {
+			return false
+		}
+		for k, version := range peer.lacks {
+			if version != absent && p.staged[k] == 0 {
+				return false
+			}
+		}
+	}
+	return envoys > 0
+}
+
+// Gateways lists everybody connected, and the Envoys that were lately, by role and id.
+func (p *Publisher) Gateways() []Gateway {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []Gateway
+	for _, peer := range p.peers {
+		all = append(all, p.describe(peer))
+	}
+	for id, g := range p.gateways {
+		if g.streams == 0 {
+			all = append(all, Gateway{ID: id, Role: xds.RoleEnvoy, State: Lost, Behind: p.options.Now().Sub(g.lastSeen)})
+		}
+	}
+	slices.SortFunc(all, func(a, b Gateway) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+func (p *Publisher) describe(peer *peer) Gateway {
+	g := Gateway{ID: peer.node.ID, Role: peer.node.Role, State: Serving, Lacks: len(peer.lacks)}
+	if !peer.behind.IsZero() {
+		g.Behind = p.options.Now().Sub(peer.behind)
+	}
+	switch {
+	case len(peer.rejects) > 0:
+		first := slices.MinFunc(slices.Collect(maps.Keys(peer.rejects)), func(a, b key) int { return cmp.Compare(a.name, b.name) })
+		g.State, g.Words = Rejected, peer.rejects[first]
+	case peer.missed >= laggingAfter:
+		g.State = Lagging
+	case len(peer.lacks) > 0 || !peer.finished:
+		g.State = Pending
+	}
+	return g
+}
+
+// lastLine is the telling part of Envoy's words: before it, validation errors dump the resource.
+func lastLine(words string) string {
+	words = strings.TrimSpace(words)
+	if i := strings.LastIndexByte(words, '\n'); i >= 0 {
+		words = strings.TrimSpace(words[i+1:])
+	}
+	const most = 500
+	if len(words) > most {
+		words = strings.ToValidUTF8(words[:most], "") + " …"
+	}
+	return words
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
