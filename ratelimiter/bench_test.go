@@ -4,9 +4,10 @@ import (
 	"math"
 	"testing"
 
-	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
 // BenchmarkShouldRateLimit is a request's way through the process, but for gRPC: decoded, decided, encoded.

@@ -10,14 +10,15 @@ import (
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"github.com/google/go-cmp/cmp"
-	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
-	"github.com/postern-gateway/postern/ratelimiter/limit"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/ratelimiter/limit"
 )
 
 // plain is a request as Envoy's own types have it.

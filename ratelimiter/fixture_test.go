@@ -12,10 +12,11 @@ import (
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
-	"github.com/postern-gateway/postern/internal/xds"
-	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/postern-gateway/postern/internal/xds"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
 // clock is a clock that tests set.

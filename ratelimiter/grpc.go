@@ -15,10 +15,13 @@ const serviceName = "envoy.service.ratelimit.v3.RateLimitService"
 // requests are a few hundred bytes.
 const window = 1 << 20
 
-// Register makes the gRPC server answer for the rate limit service and for health checks. It needs ServerOptions.
+// Register makes the gRPC server, which was made with ServerOptions, answer for the rate limit service, and for health
+// checks unless it does so already.
 func (s *Server) Register(g *grpc.Server) {
 	g.RegisterService(&serviceDesc, s)
-	grpc_health_v1.RegisterHealthServer(g, s.health)
+	if _, there := g.GetServiceInfo()[grpc_health_v1.Health_ServiceDesc.ServiceName]; !there {
+		grpc_health_v1.RegisterHealthServer(g, s.health)
+	}
 }
 
 // ServerOptions are what a gRPC server that the Server is registered with must be made with.

@@ -1,8 +1,9 @@
 package ratelimiter
 
 import (
-	"github.com/postern-gateway/postern/ratelimiter/limit"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern-gateway/postern/ratelimiter/limit"
 )
 
 // Outcomes of one limit's look at one request.

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"sync"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"github.com/postern-gateway/postern/ratelimiter/limit"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // request is what a RateLimitRequest says that concerns us. Source: Envoy API, service/ratelimit/v3, and

@@ -4,8 +4,9 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/postern-gateway/postern/ratelimiter/limit"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/postern-gateway/postern/ratelimiter/limit"
 )
 
 // Codes of a RateLimitResponse.

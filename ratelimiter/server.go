@@ -9,16 +9,20 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/postern-gateway/postern/internal/xds"
-	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
-	"github.com/postern-gateway/postern/ratelimiter/counter"
-	"github.com/postern-gateway/postern/ratelimiter/limit"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/postern-gateway/postern/internal/xds"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/ratelimiter/counter"
+	"github.com/postern-gateway/postern/ratelimiter/limit"
 )
+
+// Types are the resources the ratelimiter lives by, for xds.ClientOptions.
+var Types = []string{posternv1.LimitsType}
 
 // Store keeps the counts.
 type Store interface {
@@ -74,7 +78,10 @@ func New(o Options) *Server {
 }
 
 // Run works in the background until ctx is done.
-func (s *Server) Run(ctx context.Context) error { return s.store.Run(ctx) }
+func (s *Server) Run(ctx context.Context) error {
+	defer s.health.Shutdown()
+	return s.store.Run(ctx)
+}
 
 // Ready says whether all limits have come that were there when this process connected.
 func (s *Server) Ready() bool { return s.ready.Load() }

@@ -10,14 +10,15 @@ import (
 
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"github.com/google/go-cmp/cmp"
-	"github.com/postern-gateway/postern/internal/xds"
-	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
-	"github.com/postern-gateway/postern/ratelimiter/limit"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/postern-gateway/postern/internal/xds"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/ratelimiter/limit"
 )
 
 const (

@@ -4,12 +4,13 @@ import (
 	"fmt"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
-	"github.com/postern-gateway/postern/ratelimiter/limit"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/puzpuzpuz/xsync/v4"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/ratelimiter/limit"
 )
 
 // table holds the rules of all APIs. Requests read it while one goroutine changes it; a change costs what it changes.

@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postern-gateway/postern/ratelimiter/limit"
 	"pgregory.net/rapid"
+
+	"github.com/postern-gateway/postern/ratelimiter/limit"
 )
 
 var minute = limit.Window{Start: 60, End: 120}
