@@ -1,0 +1,191 @@
+// Package report writes what was found in projects in the formats that people, editors and CI read. It must not import
+// the enforcer or the ratelimiter, nor of the adapter more than its model.
+package report
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/postern-gateway/postern/adapter/model"
+)
+
+// Project is what was found in one.
+type Project struct {
+	Path     string          `json:"path"` // as it was named on the command line
+	Name     string          `json:"name"`
+	Valid    bool            `json:"valid"`
+	APIs     []API           `json:"apis"`
+	Problems []model.Problem `json:"problems"`
+}
+
+// API is one that the project would serve.
+type API struct {
+	Name       string `json:"name"`
+	Version    string `json:"version"`
+	BasePath   string `json:"basePath"`
+	Operations int    `json:"operations"`
+}
+
+// Of gathers what Compile found under a path.
+func Of(path string, p model.Project, problems []model.Problem) Project {
+	r := Project{Path: path, Name: p.Name, Valid: !model.Refusing(problems), APIs: []API{}, Problems: problems}
+	if r.Problems == nil {
+		r.Problems = []model.Problem{} // an empty list in JSON, not null
+	}
+	for _, a := range p.APIs {
+		r.APIs = append(r.APIs, API{a.Name, a.Version, a.BasePath, len(a.Operations)})
+	}
+	return r
+}
+
+// Formats are the names Write knows.
+var Formats = []string{"text", "json", "junit", "sarif"}
+
+// Write writes in one of Formats.
+func Write(w io.Writer, format string, projects []Project) error {
+	switch format {
+	case "text":
+		return text(w, projects)
+	case "json":
+		return indented(w, projects)
+	case "junit":
+		return junit(w, projects)
+	case "sarif":
+		return sarif(w, projects)
+	}
+	return fmt.Errorf("unknown format %q; choose one of %s", format, strings.Join(Formats, ", "))
+}
+
+// at is a problem with its file as seen from where the command was called.
+func at(project string, p model.Problem) model.Problem {
+	if strings.HasSuffix(project, ".zip") {
+		project += "!" // the file is inside the archive
+	}
+	p.File = path.Join(project, p.File)
+	return p
+}
+
+func text(w io.Writer, projects []Project) error {
+	var b strings.Builder
+	for _, r := range projects {
+		refusals, warnings := 0, 0
+		for _, p := range r.Problems {
+			if p.Severity == model.Refused {
+				refusals++
+			} else {
+				warnings++
+			}
+			fmt.Fprintf(&b, "%s: %s\n", p.Severity, at(r.Path, p).Error())
+		}
+		switch {
+		case !r.Valid:
+			fmt.Fprintf(&b, "%s: refused: %s\n", r.Path, tally(refusals, warnings))
+		default:
+			fmt.Fprintf(&b, "%s: valid: %s%s\n", r.Path, strings.Join(served(r.APIs), ", "), after(tally(refusals, warnings)))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func served(apis []API) []string {
+	names := make([]string, len(apis))
+	for i, a := range apis {
+		names[i] = fmt.Sprintf("%s/%s at %s (%s)", a.Name, a.Version, a.BasePath, count(a.Operations, "operation"))
+	}
+	return names
+}
+
+func tally(refusals, warnings int) string {
+	var parts []string
+	if refusals > 0 {
+		parts = append(parts, count(refusals, "error"))
+	}
+	if warnings > 0 {
+		parts = append(parts, count(warnings, "warning"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func after(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "; " + s
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func indented(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// The JUnit format has no standard; this is the part that all CI systems read.
+type (
+	testSuites struct {
+		XMLName xml.Name    `xml:"testsuites"`
+		Suites  []testSuite `xml:"testsuite"`
+	}
+	testSuite struct {
+		Name     string     `xml:"name,attr"`
+		Tests    int        `xml:"tests,attr"`
+		Failures int        `xml:"failures,attr"`
+		Cases    []testCase `xml:"testcase"`
+	}
+	testCase struct {
+		Class   string   `xml:"classname,attr"`
+		Name    string   `xml:"name,attr"`
+		File    string   `xml:"file,attr,omitempty"`
+		Line    int      `xml:"line,attr,omitempty"`
+		Failure *failure `xml:"failure"`
+		Output  string   `xml:"system-out,omitempty"`
+	}
+	failure struct {
+		Type    string `xml:"type,attr"`
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// junit makes a suite of each project and a case of each problem; a warning is a case that passes, and a project
+// without problems one case.
+func junit(w io.Writer, projects []Project) error {
+	var all testSuites
+	for _, r := range projects {
+		s := testSuite{Name: r.Path}
+		for _, p := range r.Problems {
+			p = at(r.Path, p)
+			c := testCase{Class: r.Path, Name: p.Code + " " + p.Origin.String(), File: p.File, Line: p.Line}
+			if p.Severity == model.Refused {
+				c.Failure = &failure{Type: p.Code, Message: p.Message, Text: p.Error()}
+				s.Failures++
+			} else {
+				c.Output = "warning: " + p.Error()
+			}
+			s.Cases = append(s.Cases, c)
+		}
+		if len(s.Cases) == 0 {
+			s.Cases = []testCase{{Class: r.Path, Name: "valid"}}
+		}
+		s.Tests = len(s.Cases)
+		all.Suites = append(all.Suites, s)
+	}
+	text, err := xml.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, text)
+	return err
+}
