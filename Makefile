@@ -25,8 +25,9 @@ run: build .tools/envoy ## build, get Envoy, serve the example petstore, print l
 	@scripts/run.sh
 
 .PHONY: build
-build: go ## bin/postern
+build: go ## bin/postern, and bin/example-backend, the service behind the examples
 	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/postern ./cmd/postern
+	@go build -trimpath -o bin/example-backend ./examples/backend
 
 .PHONY: test
 test: go .tools/envoy ## everything: unit, golden, real Envoy, race detector, docs, attacks, 30 s of fuzzing

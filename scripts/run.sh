@@ -1,13 +1,11 @@
 #!/bin/sh
-# Serves examples/petstore with bin/postern, in front of the example backend, until Ctrl-C. `make run` calls it.
+# Serves examples/petstore with bin/postern, in front of bin/example-backend, until Ctrl-C. `make run` calls it.
 # Other ports: POSTERN_LISTEN_HTTP, POSTERN_MANAGEMENT_LISTEN, POSTERN_VAR_PETS (the backend), POSTERN_DATA_DIR.
 set -eu
 cd "$(dirname "$0")/.."
 gateway=${POSTERN_LISTEN_HTTP:-127.0.0.1:9090}
 management=${POSTERN_MANAGEMENT_LISTEN:-127.0.0.1:9843}
 pets=${POSTERN_VAR_PETS:-127.0.0.1:9091}
-
-go build -trimpath -o bin/example-backend ./examples/backend
 
 backend= postern=
 # why: both hear Ctrl-C from the terminal themselves; what is sent here is for a plain kill of this script
