@@ -1,0 +1,138 @@
+package authn
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/test/idp"
+)
+
+// signedBy says, with the standard library alone, whether token is a compact JWS with ES256 by this key.
+func signedBy(k idp.Key, token []byte) bool {
+	cut := bytes.LastIndexByte(token, '.')
+	if cut < 0 || bytes.Count(token, []byte(".")) != 2 {
+		return false
+	}
+	signature, err := base64.RawURLEncoding.Strict().DecodeString(string(token[cut+1:]))
+	if err != nil || len(signature) != 64 {
+		return false
+	}
+	sum := sha256.Sum256(token[:cut])
+	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
+	return ecdsa.Verify(k.Private.Public().(*ecdsa.PublicKey), sum[:], r, s)
+}
+
+// FuzzToken: no bytes are accepted that the issuer's key did not sign.
+func FuzzToken(f *testing.F) {
+	k := idp.NewKey("k", "ES256")
+	v := newTestVerifier(f, Options{}, inline("i", k))
+	good := k.Sign(idp.Claims{"iss": "i", "sub": "ann", "exp": time.Now().Unix() + 1e6}, nil)
+	parts := strings.Split(good, ".")
+	f.Add([]byte(good))
+	f.Add([]byte(good + "."))
+	f.Add([]byte(good + "="))
+	f.Add([]byte(good[:len(good)-1]))
+	f.Add([]byte(b64(map[string]any{"alg": "none"}) + "." + parts[1] + "."))
+	f.Add([]byte(b64(map[string]any{"alg": "HS256", "kid": "k"}) + "." + parts[1] + "." + parts[2]))
+	f.Add([]byte(b64(map[string]any{"alg": "ES256", "kid": "k", "b64": false, "crit": []string{"b64"}}) + "." + parts[1] + "." + parts[2]))
+	f.Add([]byte(`{"payload":"","signatures":[]}`))
+	f.Fuzz(func(t *testing.T, token []byte) {
+		for range 2 { // the caches must not know better
+			if r := v.Verify(t.Context(), token); r.Reason == Accepted && !signedBy(k, token) {
+				t.Fatalf("accepted without a signature: %q", token)
+			}
+		}
+	})
+}
+
+// FuzzSigned signs any header and any payload with the issuer's own key: what is accepted must say what it has to, read by
+// another decoder, and nothing makes the verifier panic.
+func FuzzSigned(f *testing.F) {
+	k := idp.NewKey("k", "ES256")
+	v := newTestVerifier(f, Options{}, inline("i", k))
+	for _, payload := range []string{
+		`{"iss":"i","exp":9999999999}`, `{"iss":"i","exp":9e99,"nbf":-1,"sub":"a","scope":"a b","azp":[]}`, `{"iss":"i","exp":1}`, `{"iss":"i","exp":null}`,
+		`{"iss":"j","iss":"i","exp":9999999999}`, `{"ISS":"i","iss":"j","EXP":9999999999}`, `[]`, `null`, `{"iss":"i","exp":"9999999999"}`,
+		`{"iss":"i","exp":9999999999,"sub":"\r\nx-admin: 1"}`, `{"iss":"i","exp":9999999999,"sub":{"a":"b"}}`, `{"iss":"i","exp":9999999999,"scope":["a",null]}`,
+	} {
+		f.Add([]byte(`{"alg":"ES256","kid":"k"}`), []byte(payload))
+	}
+	f.Add([]byte(`{"alg":"ES256","crit":["x"],"x":1}`), []byte(`{"iss":"i","exp":9999999999}`))
+	f.Add([]byte(`{"ALG":"ES256","alg":"none"}`), []byte(`{"iss":"i","exp":9999999999}`))
+	f.Add([]byte(`{"alg":"none","alg":"ES256"}`), []byte(`{"iss":"i","exp":9999999999}`))
+	private := k.Private.(*ecdsa.PrivateKey)
+	f.Fuzz(func(t *testing.T, header, payload []byte) {
+		signed := b64(header) + "." + b64(payload)
+		sum := sha256.Sum256([]byte(signed))
+		r, s, err := ecdsa.Sign(zeros{}, private, sum[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := v.Verify(t.Context(), []byte(signed+"."+b64(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))))
+		if result.Reason != Accepted {
+			return
+		}
+		var h, c map[string]any
+		if json.Unmarshal(header, &h) != nil || json.Unmarshal(payload, &c) != nil {
+			t.Fatal("accepted what is not JSON")
+		}
+		expires, _ := c["exp"].(float64)
+		if h["alg"] != "ES256" || h["crit"] != nil || c["iss"] != "i" || expires <= float64(time.Now().Unix()-1) {
+			t.Errorf("accepted header %s, claims %s", header, payload)
+		}
+		id := result.Identity
+		for _, value := range append([]string{id.Subject, id.Client, id.ScopeList, id.Hash}, id.Scopes...) {
+			if strings.ContainsAny(value, "\r\n\x00") {
+				t.Errorf("%q would break a header", value)
+			}
+		}
+	})
+}
+
+// zeros is a source of randomness that has none.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// presenting is a request with one credential.
+type presenting struct{ header, cookie, path []byte }
+
+func (p presenting) Path() []byte { return p.path }
+
+func (p presenting) Header(name string) []byte {
+	if name == "cookie" {
+		return p.cookie
+	}
+	return p.header
+}
+
+// FuzzCredential: whatever a request holds, what is read as a token is one word, and a cookie that was taken out is out.
+func FuzzCredential(f *testing.F) {
+	f.Add([]byte("Bearer x"), []byte("a=b; sid=x"), []byte("/p?t=x&t=y"), "sid")
+	f.Add([]byte("bearer x,Bearer y"), []byte(`sid="x";sid=,`), []byte("/?%74=%20x#t=y"), "t")
+	f.Add([]byte(" \tBEARER  "), []byte(";;=;sid"), []byte("?&&=&t"), "")
+	f.Fuzz(func(t *testing.T, header, cookie, path []byte, key string) {
+		r := presenting{header, cookie, path}
+		for _, place := range []posternv1.Bearer_Place{0, 1, 2, 3, 4} {
+			for _, key := range []string{key, authorization} {
+				p := Bearer{place, key}.Read(r)
+				if bytes.ContainsAny(p.Token, " ,") || p.Token != nil && (len(p.Token) == 0 || p.Fault != "") || p.Several && p.Fault == "" {
+					t.Errorf("read %+v", p)
+				}
+			}
+		}
+		for pair := range strings.SplitSeq(WithoutCookies(cookie, []string{key}), ";") {
+			if name, _, _ := strings.Cut(strings.Trim(pair, " \t"), "="); name == key && strings.Trim(pair, " \t") != "" {
+				t.Errorf("cookie %q is still in %q", key, pair)
+			}
+		}
+	})
+}
