@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/postern-gateway/postern/adapter/model"
@@ -124,4 +125,15 @@ func readCertificate(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return text, nil
+}
+
+// OwnAddresses are where this gateway listens by TCP, which no backend may be.
+func (c *Config) OwnAddresses() []string {
+	var own []string
+	for _, address := range []string{c.Listen.HTTP, c.Management.Listen, c.XDS.Listen, c.Enforcer.Listen, c.RateLimiter.Listen, c.Envoy.Admin} {
+		if address != "" && !strings.HasPrefix(address, "unix:") {
+			own = append(own, address)
+		}
+	}
+	return own
 }

@@ -1,0 +1,83 @@
+package summary_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/toolkit/summary"
+)
+
+var (
+	bearer = model.Security{Alternatives: []model.Alternative{{Requirements: []model.Requirement{{Scopes: []string{"read:pets", "x"}}}}}}
+	gold   = &model.Limit{Name: "gold", Count: 5000, Window: time.Minute}
+)
+
+func pets() model.API {
+	return model.API{
+		Name: "petstore", Version: "1.0.0", BasePath: "/petstore/1.0.0", Tier: gold,
+		Operations: []model.Operation{
+			{Method: "POST", Path: "/pet", Security: bearer},
+			{Method: "GET", Path: "/pet/{petId}", Security: bearer, Tier: &model.Limit{Name: "few", Count: 2, Window: 24 * time.Hour}},
+			{Method: "GET", Path: "/open", Security: model.Security{Disabled: true}, Tier: gold},
+		},
+	}
+}
+
+func TestText(t *testing.T) {
+	t.Parallel()
+	g := summary.Gateway{
+		Version: "1.2.3", Envoy: "1.40.0", HTTP: "0.0.0.0:9090", Management: "http://127.0.0.1:9843", DataDir: "/data", Dev: true,
+		APIs: []model.API{pets()}, Warnings: []string{"one", "two"}, Token: "postern token",
+	}
+	g.Fill()
+	var b strings.Builder
+	if err := g.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+Postern 1.2.3 with Envoy 1.40.0 serves 1 API.
+
+  petstore/1.0.0  http://127.0.0.1:9090/petstore/1.0.0
+    3 operations, 2 with a token, 1 open; limits: gold (5000 in 1m), few (2 in 24h)
+
+  management  http://127.0.0.1:9843  (/healthz, /readyz, /metrics)
+  data        /data
+
+  warning: one
+  warning: two
+
+  DEVELOPMENT: whoever can read the data folder can make tokens. Never serve others with --dev.
+
+Try:
+  curl -i -H "Authorization: Bearer $(postern token --scope 'read:pets x')" http://127.0.0.1:9090/petstore/1.0.0/pet/1
+
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestManyAreNotAllTold(t *testing.T) {
+	t.Parallel()
+	var g summary.Gateway
+	for i := range 30 {
+		g.APIs = append(g.APIs, model.API{Name: fmt.Sprint("api", i), Version: "1", BasePath: "/", Hosts: []string{"*.shop.example"},
+			Operations: []model.Operation{{Method: "DELETE", Path: "/*", Security: model.Security{Disabled: true}}}})
+	}
+	g.HTTP = "[::1]:80"
+	g.Fill()
+	var b strings.Builder
+	if err := g.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"serves 30 APIs", "… and 10 more", "http://[::1]:80/  for *.shop.example", "all open; no limits", "curl -i -X DELETE -H 'Host: www.shop.example' http://[::1]:80/"} {
+		if !strings.Contains(b.String(), part) {
+			t.Errorf("%q is missing in %s", part, b.String())
+		}
+	}
+}
