@@ -1,0 +1,151 @@
+package project
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi2"
+	"github.com/getkin/kin-openapi/openapi2conv"
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/postern-gateway/postern/adapter/model"
+)
+
+// judge has kin-openapi read the whole definition, following every $ref, and reports what it cannot read. What the
+// gateway acts on is read from the nodes all the same: they know their places, and match names by case, which
+// encoding/json does not.
+func (d *definition) judge() {
+	err := d.kinReads()
+	if err == nil {
+		return
+	}
+	before := len(d.problems)
+	d.brokenRefs(d.root, false)
+	if len(d.problems) == before {
+		d.unreadableParts()
+	}
+	if len(d.problems) == before {
+		d.refuse(model.Origin{File: d.file}, "bad-definition", "this is not a definition that can be read: %s", plain(err))
+	}
+}
+
+func (d *definition) kinReads() (err error) {
+	defer func() { // the parser is somebody else's and the input a stranger's
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	doc, err := d.documents.load(d.file)
+	if err != nil {
+		return err
+	}
+	location := &url.URL{Path: d.file}
+	loader := openapi3.NewLoader()
+	loader.ReadFromURIFunc = func(_ *openapi3.Loader, location *url.URL) ([]byte, error) {
+		file, err := within(".", location)
+		if err != nil {
+			return nil, err
+		}
+		doc, err := d.documents.load(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no file %q in the project", file)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return doc.json, nil
+	}
+	if d.swagger2 {
+		var doc2 openapi2.T
+		if err := json.Unmarshal(doc.json, &doc2); err != nil {
+			return err
+		}
+		_, err = openapi2conv.ToV3WithLoader(&doc2, loader, location)
+		return err
+	}
+	_, err = loader.LoadFromDataWithPath(doc.json, location)
+	return err
+}
+
+// data are the keywords below which "$ref" is an example's own word and no reference.
+var data = map[string]bool{"example": true, "examples": true, "default": true, "enum": true, "const": true}
+
+// brokenRefs reports every $ref below n that leads nowhere. Names says that n's keys are names the author chose.
+func (d *definition) brokenRefs(n *node, names bool) {
+	if ref := n.get("$ref"); ref != nil && ref.kind == text && !names {
+		if _, err := d.documents.follow(ref); err != nil {
+			d.add(d.file, err)
+		}
+	}
+	for _, m := range n.members {
+		if n.kind == object && !names && (data[m.key] || strings.HasPrefix(m.key, "x-")) {
+			continue
+		}
+		d.brokenRefs(m, n.kind == object && !names && (m.key == "properties" || m.key == "patternProperties"))
+	}
+}
+
+// unreadableParts has kin-openapi read the parts of a definition one by one, to find the places that it refuses.
+func (d *definition) unreadableParts() {
+	for _, item := range d.root.get("paths").fields() {
+		if d.swagger2 {
+			unreadablePart[openapi2.PathItem](d, item)
+		} else {
+			unreadablePart[openapi3.PathItem](d, item)
+		}
+	}
+	unreadablePart[openapi3.Info](d, d.root.get("info"))
+	if d.swagger2 {
+		unreadableMembers[openapi2.SchemaRef](d, d.root.get("definitions"))
+		unreadableMembers[openapi2.Parameter](d, d.root.get("parameters"))
+		unreadableMembers[openapi2.Response](d, d.root.get("responses"))
+		unreadableMembers[openapi2.SecurityScheme](d, d.root.get("securityDefinitions"))
+		return
+	}
+	components := d.root.get("components")
+	unreadableMembers[openapi3.SchemaRef](d, components.get("schemas"))
+	unreadableMembers[openapi3.ParameterRef](d, components.get("parameters"))
+	unreadableMembers[openapi3.ResponseRef](d, components.get("responses"))
+	unreadableMembers[openapi3.RequestBodyRef](d, components.get("requestBodies"))
+	unreadableMembers[openapi3.HeaderRef](d, components.get("headers"))
+	unreadableMembers[openapi3.SecuritySchemeRef](d, components.get("securitySchemes"))
+}
+
+func unreadableMembers[T any](d *definition, n *node) {
+	for _, m := range n.fields() {
+		unreadablePart[T](d, m)
+	}
+}
+
+func unreadablePart[T any](d *definition, n *node) {
+	if n == nil {
+		return
+	}
+	var part T
+	if err := json.Unmarshal(appendJSON(nil, n), &part); err != nil {
+		d.refuse(n.keyAt(), "bad-definition", "this part of the definition cannot be read: %s", plain(err))
+	}
+}
+
+// mismatch is how encoding/json says that a value is of the wrong type.
+var mismatch = regexp.MustCompile(`cannot unmarshal (\w+) into (?:Go struct )?field (\S+) of type \S+`)
+
+// plain is kin-openapi's error in the author's words: without Go's types, and said once though it tries JSON and YAML.
+func plain(err error) string {
+	words := err.Error()
+	if _, after, ok := strings.Cut(words, "json error: "); ok {
+		words, _, _ = strings.Cut(after, ", yaml error: ")
+	}
+	words = strings.TrimPrefix(words, "json: ")
+	kinds := map[string]string{"array": "a list", "object": "an object", "string": "a string", "number": "a number", "bool": "true or false"}
+	return mismatch.ReplaceAllStringFunc(words, func(s string) string {
+		m := mismatch.FindStringSubmatch(s)
+		return m[2] + " cannot be " + cmp.Or(kinds[m[1]], m[1])
+	})
+}

@@ -1,0 +1,96 @@
+package project
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/postern-gateway/postern/adapter/model"
+)
+
+// report collects problems; the zero value is ready. It is not safe for concurrent use.
+type report struct {
+	problems []model.Problem
+}
+
+// refuse records why the project cannot be served.
+func (r *report) refuse(at model.Origin, code, format string, args ...any) {
+	r.problems = append(r.problems, model.Problem{Origin: at, Code: code, Message: fmt.Sprintf(format, args...)})
+}
+
+// warn records what somebody should look at.
+func (r *report) warn(at model.Origin, code, format string, args ...any) {
+	r.problems = append(r.problems, model.Problem{Origin: at, Severity: model.Warning, Code: code, Message: fmt.Sprintf(format, args...)})
+}
+
+// add records an error that may be a problem itself.
+func (r *report) add(file string, err error) {
+	p, ok := err.(model.Problem)
+	if !ok {
+		p = model.Problem{Origin: model.Origin{File: file}, Code: "unreadable", Message: err.Error()}
+	}
+	r.problems = append(r.problems, p)
+}
+
+// sorted are the problems in the order of the files, each once: what several operations share is read several times.
+func sorted(problems []model.Problem) []model.Problem {
+	slices.SortStableFunc(problems, func(a, b model.Problem) int {
+		return cmp.Or(
+			cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(problems)
+}
+
+// didYouMean is ` (did you mean "x"?)` for the known name nearest to name, or "" if none is near.
+func didYouMean(name string, known []string) string {
+	if near := nearest(name, known); near != "" {
+		return fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return ""
+}
+
+// nearest is the known name with the fewest edits from name, case aside; "" if more than a third would have to change.
+func nearest(name string, known []string) string {
+	best, fewest := "", max(2, len(name)/3)+1
+	for _, k := range slices.Sorted(slices.Values(known)) {
+		if d := edits(strings.ToLower(name), strings.ToLower(k), fewest); d < fewest {
+			best, fewest = k, d
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance of a and b, or limit if it is not below it.
+func edits(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return min(row[len(b)], limit)
+}
+
+// quoted lists names for a sentence: "a", "b".
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = fmt.Sprintf("%q", n)
+	}
+	return strings.Join(out, ", ")
+}
