@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,7 @@ type lab struct {
 	options
 	dir       string
 	processes []*process
+	subs      []*lab
 	notes     []note
 }
 
@@ -47,12 +49,32 @@ func newLab(o options) (*lab, error) {
 	return &lab{options: o, dir: dir}, nil
 }
 
+// sub is a lab within the lab, for a second gateway. It is closed with the first at the latest.
+func (l *lab) sub(name string) (*lab, error) {
+	dir := l.path(name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	s := &lab{options: l.options, dir: dir}
+	l.subs = append(l.subs, s)
+	return s, nil
+}
+
 // close ends all processes, the last started first, and removes the folder.
 func (l *lab) close() {
-	for i := len(l.processes) - 1; i >= 0; i-- {
-		l.processes[i].stop()
+	for _, s := range l.subs {
+		s.close()
+	}
+	for len(l.processes) > 0 {
+		l.end(l.processes[len(l.processes)-1])
 	}
 	_ = os.RemoveAll(l.dir)
+}
+
+// end ends one process before the others.
+func (l *lab) end(p *process) {
+	p.stop()
+	l.processes = slices.DeleteFunc(l.processes, func(other *process) bool { return other == p })
 }
 
 func (l *lab) note(name string, value float64, unit string) {
@@ -79,6 +101,9 @@ func (l *lab) write(name, content string) (string, error) {
 // explain adds the last words of processes to an error.
 func (l *lab) explain(err error) error {
 	errs := []error{err}
+	for _, s := range l.subs {
+		errs = append(errs, s.explain(nil))
+	}
 	for _, p := range l.processes {
 		if words := p.output.lastLines(8); words != "" {
 			errs = append(errs, fmt.Errorf("%s said:\n%s", p.name, words))

@@ -59,7 +59,7 @@ func (r result) holds() bool {
 }
 
 // rows in the order of design §8.
-var rows = concat(serviceRows, inProcessRows)
+var rows = concat(gatewayRows, serviceRows, inProcessRows, routeRows, changeRows, startRows, memoryRows)
 
 func concat(lists ...[]row) []row {
 	var out []row

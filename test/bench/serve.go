@@ -60,14 +60,21 @@ func grpcServer(register func(*grpc.Server), o ...grpc.ServerOption) server {
 	return server{serve: g.Serve}
 }
 
-// backend answers everything at once with a few bytes.
-func backend([]string) (server, error) {
+// backend answers everything at once with a few bytes, on more addresses if there are more.
+func backend(more []string) (server, error) {
 	answer := []byte(`{"id":1}`)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(answer)
 	})
 	s := &http.Server{Handler: handler}
+	for _, address := range more {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return server{}, err
+		}
+		go func() { _ = s.Serve(l) }()
+	}
 	return server{serve: s.Serve}, nil
 }
 
