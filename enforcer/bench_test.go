@@ -2,9 +2,12 @@ package enforcer
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
@@ -70,20 +73,42 @@ func BenchmarkDecode(b *testing.B) {
 	})
 }
 
-// BenchmarkGRPC is a check over a unix socket, client included.
+// BenchmarkGRPC is a check over a unix socket, client included, against a stock server that always says yes.
 func BenchmarkGRPC(b *testing.B) {
 	s, data, _ := benchServer(b, "RS256")
-	client := authv3.NewAuthorizationClient(serve(b, s))
 	request := new(authv3.CheckRequest)
 	if err := proto.Unmarshal(data, request); err != nil {
 		b.Fatal(err)
 	}
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, err := client.Check(context.Background(), request); err != nil {
-				b.Error(err)
-				return
-			}
+	run := func(conn *grpc.ClientConn) func(*testing.B) {
+		client := authv3.NewAuthorizationClient(conn)
+		return func(b *testing.B) {
+			b.SetParallelism(16)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := client.Check(context.Background(), request); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
 		}
-	})
+	}
+	ours := run(serve(b, s.ServerOptions(), s.Register))
+	yes := run(serve(b, nil, func(server *grpc.Server) { authv3.RegisterAuthorizationServer(server, alwaysYes{}) }))
+	for round := range 3 { // in turns, for the machine is not always as fast
+		b.Run(fmt.Sprintf("enforcer-%d", round), ours)
+		b.Run(fmt.Sprintf("always-yes-%d", round), yes)
+	}
+}
+
+// alwaysYes is the least an ext_authz server in Go can do.
+type alwaysYes struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (alwaysYes) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return &authv3.CheckResponse{
+		Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}},
+	}, nil
 }

@@ -198,12 +198,12 @@ func TestResponses(t *testing.T) {
 	}{
 		"told": {policy.Decision{
 			Reason: policy.Allowed, Client: "0123456789abcdef", Set: []policy.Header{{Name: "x-postern-subject", Value: "ann"}, {Name: "long", Value: long}},
-			Remove: []string{"authorization", "x-postern-client"}, RemoveQuery: []string{"t"},
+			Remove: []string{"authorization", "x-postern-client"},
 		}, &authv3.CheckResponse{
 			Status: &status.Status{}, DynamicMetadata: metadata("client", "0123456789abcdef"),
 			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 				Headers:         []*corev3.HeaderValueOption{set("x-postern-subject", "ann"), set("long", long)},
-				HeadersToRemove: []string{"authorization", "x-postern-client"}, QueryParametersToRemove: []string{"t"},
+				HeadersToRemove: []string{"authorization", "x-postern-client"},
 			}},
 		}},
 		"anonymous": {policy.Decision{Reason: policy.Anonymous}, &authv3.CheckResponse{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/postern-gateway/postern/internal/xds"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/test/idp"
 )
 
@@ -85,23 +85,25 @@ func token(k idp.Key, more idp.Claims) string {
 	return k.Sign(c, nil)
 }
 
-// serve runs s on a unix socket and returns a stock client's connection to it.
-func serve(t testing.TB, s *Server) *grpc.ClientConn {
+// listen serves on a unix socket and returns its path.
+func listen(t testing.TB, options []grpc.ServerOption, register func(*grpc.Server)) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
+	socket := filepath.Join(fixture.TempDir(t), "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(s.ServerOptions()...)
-	s.Register(server)
+	server := grpc.NewServer(options...)
+	register(server)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
+	return socket
+}
+
+// serve returns a stock client's connection to a server on a unix socket.
+func serve(t testing.TB, options []grpc.ServerOption, register func(*grpc.Server)) *grpc.ClientConn {
+	t.Helper()
+	socket := listen(t, options, register)
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +118,7 @@ func TestOverTheWire(t *testing.T) {
 	var log safeBuilder
 	registry := prometheus.NewRegistry()
 	s := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Registerer: registry})
-	conn := serve(t, s)
+	conn := serve(t, s.ServerOptions(), s.Register)
 	client, health := authv3.NewAuthorizationClient(conn), healthv1.NewHealthClient(conn)
 	k := idp.NewKey("k", "ES256")
 	p := pets("pets/1.0.0")

@@ -30,7 +30,6 @@ const (
 
 	okHeaders       = 2
 	okRemoveHeaders = 5
-	okRemoveQuery   = 8
 
 	optionHeader = 1 // HeaderValueOption
 	optionAction = 3
@@ -60,9 +59,6 @@ func (b Response) pass(d *policy.Decision) Response {
 	}
 	for _, name := range d.Remove {
 		b = b.text(okRemoveHeaders, name)
-	}
-	for _, name := range d.RemoveQuery {
-		b = b.text(okRemoveQuery, name)
 	}
 	b = b.close(ok)
 	if d.Client == "" {

@@ -24,8 +24,6 @@ type Presented struct {
 	Fault string // why what stands there is no token; "" if it may be one
 	// Several: the place holds more than one credential (RFC 6750 §3.1, invalid_request).
 	Several bool
-	// Names are the raw names of the query parameters that were read, which are what has to go from the query.
-	Names []string
 }
 
 // Any says whether the request presents anything at all here.
@@ -93,7 +91,7 @@ func judge(token []byte) Presented {
 	return Presented{Token: token}
 }
 
-// readQuery reads the parameter with this name, however it is escaped: what the backend would take for the
+// readQuery reads the parameter with this name, however the name is escaped: what the backend would take for the
 // credential is what is judged here, and what is removed.
 func readQuery(path []byte, key string) Presented {
 	_, query, found := bytes.Cut(path, []byte("?"))
@@ -110,7 +108,6 @@ func readQuery(path []byte, key string) Presented {
 			return Presented{Fault: faultSeveral, Several: true}
 		}
 		p = judgeParameter(value)
-		p.Names = append(p.Names, string(name))
 	}
 	return p
 }
@@ -148,6 +145,22 @@ func readCookie(header []byte, key string) Presented {
 		p = judge(bytes.Trim(value, `"`))
 	}
 	return p
+}
+
+// WithoutParameters returns a path whose query is without the parameters of these names, and else as it was, byte for byte.
+func WithoutParameters(path []byte, names []string) string {
+	plain, query, _ := bytes.Cut(path, []byte("?"))
+	var kept [][]byte
+	for pair := range bytes.SplitSeq(query, []byte("&")) {
+		raw, _, _ := bytes.Cut(pair, []byte("="))
+		if !slices.ContainsFunc(names, func(name string) bool { return namesKey(raw, name) }) {
+			kept = append(kept, pair)
+		}
+	}
+	if len(kept) == 0 {
+		return string(plain)
+	}
+	return string(plain) + "?" + string(bytes.Join(kept, []byte("&")))
 }
 
 // WithoutCookies returns a Cookie header without the cookies of these names; "" if none is left.

@@ -114,7 +114,7 @@ func (p presenting) Header(name string) []byte {
 	return p.header
 }
 
-// FuzzCredential: whatever a request holds, what is read as a token is one word, and a cookie that was taken out is out.
+// FuzzCredential: whatever a request holds, what is read as a token is one word, and what was taken out is out.
 func FuzzCredential(f *testing.F) {
 	f.Add([]byte("Bearer x"), []byte("a=b; sid=x"), []byte("/p?t=x&t=y"), "sid")
 	f.Add([]byte("bearer x,Bearer y"), []byte(`sid="x";sid=,`), []byte("/?%74=%20x#t=y"), "t")
@@ -128,6 +128,9 @@ func FuzzCredential(f *testing.F) {
 					t.Errorf("read %+v", p)
 				}
 			}
+		}
+		if rest := WithoutParameters(path, []string{key}); (Bearer{posternv1.Bearer_PLACE_QUERY, key}).Read(presenting{path: []byte(rest)}).Any() {
+			t.Errorf("parameter %q is still in %q", key, rest)
 		}
 		for pair := range strings.SplitSeq(WithoutCookies(cookie, []string{key}), ";") {
 			if name, _, _ := strings.Cut(strings.Trim(pair, " \t"), "="); name == key && strings.Trim(pair, " \t") != "" {

@@ -152,7 +152,7 @@ func (o *Operation) strip(d *Decision, r authn.Request, found []credential) {
 	if o.forward {
 		return
 	}
-	var cookies []string
+	var cookies, parameters []string
 	for i, place := range o.places {
 		if !found[i].Any() {
 			continue
@@ -163,10 +163,14 @@ func (o *Operation) strip(d *Decision, r authn.Request, found []credential) {
 				d.Remove = append(d.Remove, place.Key)
 			}
 		case posternv1.Bearer_PLACE_QUERY:
-			d.RemoveQuery = append(d.RemoveQuery, found[i].Names...)
+			parameters = append(parameters, place.Key)
 		case posternv1.Bearer_PLACE_COOKIE:
 			cookies = append(cookies, place.Key)
 		}
+	}
+	if len(parameters) > 0 {
+		// The path is replaced whole: Envoy's own way to remove a parameter sorts and escapes the others anew.
+		d.tell(":path", authn.WithoutParameters(r.Path(), parameters))
 	}
 	if len(cookies) > 0 {
 		d.tell("cookie", authn.WithoutCookies(r.Header("cookie"), cookies))

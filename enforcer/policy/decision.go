@@ -79,10 +79,9 @@ type Decision struct {
 	Challenge string // WWW-Authenticate; "" for none
 
 	// A pass: what changes in the request to the backend, and who calls (hashed).
-	Set         []Header
-	Remove      []string // header names
-	RemoveQuery []string // parameter names, as they are in the query
-	Client      string
+	Set    []Header
+	Remove []string // header names
+	Client string
 }
 
 // Header is a header to set, in place of any of that name.

@@ -301,10 +301,11 @@ func TestTold(t *testing.T) {
 			Reason: Allowed, Scheme: "authorization", Client: "0123456789abcdef",
 			Set: []Header{{"x-postern-subject", "bob"}, {"x-postern-scopes", "read write"}, {"x-postern-client", "app"}},
 		}},
-		"query": {operation(all(bearer(inQuery, "t"))), with("path", "/p?%74=ann"), Decision{
+		"query": {operation(all(bearer(inQuery, "t"))), with("path", "/p?b=%20&%74=ann&&a"), Decision{
 			Reason: Allowed, Scheme: "t", Client: "0123456789abcdef",
-			Set:         []Header{{"x-postern-subject", "ann"}, {"x-postern-scopes", "read"}, {"x-postern-client", "app"}},
-			RemoveQuery: []string{"%74"},
+			Set: []Header{
+				{"x-postern-subject", "ann"}, {"x-postern-scopes", "read"}, {"x-postern-client", "app"}, {":path", "/p?b=%20&&a"},
+			},
 		}},
 		"cookies": {cookies, with("cookie", "a=1; sid=ann;tid=bob; b=2"), Decision{
 			Reason: Allowed, Scheme: "sid", Client: "0123456789abcdef",
