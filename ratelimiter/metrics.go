@@ -28,7 +28,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	m := &metrics{
 		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_limits_total",
-			Help: "Requests by what a limit said: passed, over, shadow (over, but the limit only watches), unknown (no such limit here).",
+			Help: "Requests by what a limit said: passed, over, shadow (over, but it only watches), unknown (no such limit here). A further label, limiter, tells the limiters of one process apart.",
 		}, []string{"api", "limit", "outcome"}),
 		errors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "postern_limits_store_errors_total",
