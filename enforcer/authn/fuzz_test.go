@@ -102,6 +102,35 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
+// FuzzKeys: no document, however strange, gives a key that is not for verifying what the algorithms here are for.
+func FuzzKeys(f *testing.F) {
+	enc := idp.NewKey("e", "RS256")
+	enc.Extra = map[string]any{"use": "enc"}
+	f.Add(idp.Set(idp.NewKey("a", "ES256"), enc, idp.NewKey("b", "EdDSA")))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA","alg":"HS256"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},{"kty":"RSA","n":"AQAB","e":"AQAB"}]}`))
+	f.Add([]byte(`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","alg":"none"}`))
+	f.Add([]byte(`{"keys":[null,[],{"kty":1}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := parseJWKS(data, nil)
+		if (set == nil) == (err == nil) {
+			t.Fatalf("set %v, error %v", set, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, k := range set.keys {
+			if len(k.algorithms) == 0 || k.public == nil {
+				t.Errorf("key %+v", k)
+			}
+			for _, alg := range k.algorithms {
+				if _, known := algorithms[alg]; !known {
+					t.Errorf("a key for %s", alg)
+				}
+			}
+		}
+	})
+}
+
 // presenting is a request with one credential.
 type presenting struct{ header, cookie, path []byte }
 

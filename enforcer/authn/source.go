@@ -100,17 +100,17 @@ func discover(ctx context.Context, client *http.Client, address, issuer string) 
 		Keys   string `json:"jwks_uri"`
 	}
 	if err := json.Unmarshal(doc.body, &provider); err != nil {
-		return "", fmt.Errorf("the discovery document at %s is not JSON: %w", address, err)
+		return "", fmt.Errorf("the discovery document at %s is not JSON: %w", shown(address), err)
 	}
 	if provider.Issuer != issuer {
-		return "", fmt.Errorf("the discovery document at %s is of the issuer %q", address, provider.Issuer)
+		return "", fmt.Errorf("the discovery document at %s is of the issuer %q", shown(address), provider.Issuer)
 	}
 	keys, err := newSource(provider.Keys, "")
 	if err != nil {
-		return "", fmt.Errorf("the discovery document at %s: %w", address, err)
+		return "", fmt.Errorf("the discovery document at %s: %w", shown(address), err)
 	}
 	if strings.HasPrefix(address, "https:") && !strings.HasPrefix(keys.url, "https:") {
-		return "", fmt.Errorf("the discovery document at %s names keys without TLS", address)
+		return "", fmt.Errorf("the discovery document at %s names keys without TLS", shown(address))
 	}
 	return keys.url, nil
 }
@@ -127,7 +127,10 @@ func fetch(ctx context.Context, client *http.Client, known document) (document, 
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return document{}, err
+		if wrapped := new(url.Error); errors.As(err, &wrapped) {
+			err = wrapped.Err // which does not repeat the URL with all that is in it
+		}
+		return document{}, fmt.Errorf("%s: %w", shown(known.url), err)
 	}
 	defer response.Body.Close()
 	known.lifetime = lifetime(response.Header)
@@ -135,16 +138,25 @@ func fetch(ctx context.Context, client *http.Client, known document) (document, 
 	case response.StatusCode == http.StatusNotModified && known.etag != "":
 		return known, nil
 	case response.StatusCode != http.StatusOK:
-		return document{}, fmt.Errorf("%s answered %s", known.url, response.Status)
+		return document{}, fmt.Errorf("%s answered %s", shown(known.url), response.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	switch {
 	case err != nil:
-		return document{}, fmt.Errorf("%s: %w", known.url, err)
+		return document{}, fmt.Errorf("%s: %w", shown(known.url), err)
 	case len(body) > maxDocument:
-		return document{}, fmt.Errorf("%s answered more than %d bytes", known.url, maxDocument)
+		return document{}, fmt.Errorf("%s answered more than %d bytes", shown(known.url), maxDocument)
 	}
 	return document{body: body, url: known.url, etag: response.Header.Get("ETag"), lifetime: known.lifetime}, nil
+}
+
+// shown is an address without what may be secret in it.
+func shown(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "its URL"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // lifetime is how long an answer may be kept (RFC 9111 §5.2.2), within our bounds.

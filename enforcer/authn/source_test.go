@@ -343,6 +343,23 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestShown: what an address may hide does not come out with an error.
+func TestShown(t *testing.T) {
+	t.Parallel()
+	p := provider(t, "ES256")
+	secret := strings.Replace(p.JWKS(), "http://", "http://user:secret@", 1) + "?key=secret"
+	p.Down(true)
+	_, answered := fetch(t.Context(), newClient(), document{url: secret})
+	p.Close()
+	_, refused := fetch(t.Context(), newClient(), document{url: secret})
+	_, discovered := discover(t.Context(), newClient(), secret, "i")
+	for _, err := range []error{answered, refused, discovered} {
+		if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "127.0.0.1") {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
 // TestLog: no issuer is said once; an outage is said when it begins, and what is said holds no token.
 func TestLog(t *testing.T) {
 	t.Parallel()

@@ -199,7 +199,7 @@ func (v *Verifier) verify(ctx context.Context, raw []byte, sum [sha256.Size]byte
 	case Accepted:
 		known := &verified{
 			generation: generation{i, keys, now.Add(verifiedFor)}, span: validity, identity: identity,
-			weight: uint32(4*len(raw) + 512), // roughly what its claims take
+			weight: uint32(2*len(raw) + 256), // more than it takes (measured: 1,375 bytes for a token of 834)
 		}
 		v.verified.Set(sum, known)
 		return known.result(now)

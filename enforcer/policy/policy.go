@@ -29,7 +29,7 @@ type Policy struct {
 	operations map[string]*Operation
 }
 
-// Operation is what one operation asks. The zero value admits nobody.
+// Operation is what one operation asks, or several that ask the same. The zero value admits nobody.
 type Operation struct {
 	api          string
 	tokens       verifier
@@ -69,17 +69,25 @@ func Compile(name string, data []byte, m *posternv1.Policy, tokens verifier) (*P
 		}
 	}
 	p := &Policy{API: m.GetApi(), operations: make(map[string]*Operation, len(m.GetOperations()))}
+	alike := make(map[string]*Operation) // most operations of an API ask the same; they share one
 	for _, o := range m.GetOperations() {
-		compiled, err := compileOperation(o)
-		if err == nil && p.operations[o.GetOperation()] != nil {
-			err = errors.New("it is there twice")
+		operation := o.GetOperation()
+		if p.operations[operation] != nil {
+			return nil, fmt.Errorf("policy %s of %s: operation %q is there twice", name, p.API, operation)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("policy %s of %s: operation %q: %w", name, p.API, o.GetOperation(), err)
+		asks := proto.CloneOf(o)
+		asks.Operation = ""
+		content := posternv1.ContentHash(asks)
+		if alike[content] == nil {
+			compiled, err := compileOperation(o)
+			if err != nil {
+				return nil, fmt.Errorf("policy %s of %s: operation %q: %w", name, p.API, operation, err)
+			}
+			compiled.api, compiled.tokens = p.API, tokens
+			alike[content] = compiled
+			p.Schemes = append(p.Schemes, compiled.schemes()...)
 		}
-		compiled.api, compiled.tokens = p.API, tokens
-		p.operations[o.GetOperation()] = compiled
-		p.Schemes = append(p.Schemes, compiled.schemes()...)
+		p.operations[operation] = alike[content]
 	}
 	slices.Sort(p.Schemes)
 	p.Schemes = slices.Compact(p.Schemes)
