@@ -154,6 +154,18 @@ func (p *Publisher) Replace(typeURL string, all []translate.Resource) error {
 	return nil
 }
 
+// Add publishes resources beside what there is, and waits for nobody. It is for the start.
+func (p *Publisher) Add(typeURL string, more []translate.Resource) error {
+	entries, err := encode(more)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.update(typeURL, entries, nil)
+	return nil
+}
+
 // encodeError says which resource cannot be put on the wire.
 type encodeError struct {
 	apis []string

@@ -1,0 +1,300 @@
+package adapter
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/adapter/publish"
+	"github.com/postern-gateway/postern/adapter/translate"
+)
+
+// attempt is a set of APIs that are brought to what their sources want, together; or, withdraw, from
+// the revision named back to what was before it.
+type attempt struct {
+	refs     []ref
+	withdraw map[ref]string
+}
+
+// step is one API's part of an attempt.
+type step struct {
+	ref ref
+	to  *revision // nil: gone
+}
+
+// flight is an attempt on its way to the gateways.
+type flight struct {
+	rollout  *publish.Rollout
+	began    time.Time
+	steps    []step
+	delta    translate.Delta
+	withdraw bool
+	lost     bool // it is being rolled back
+}
+
+// next sends the next attempt on its way, if none is and there is one.
+func (l *loop) next(ctx context.Context) {
+	for l.flight == nil && len(l.queue)+len(l.dirty) > 0 {
+		var steps []step
+		withdraw := false
+		if len(l.queue) > 0 {
+			a := l.queue[0]
+			l.queue = l.queue[1:]
+			withdraw = a.withdraw != nil
+			if withdraw {
+				steps = l.backwards(a.withdraw)
+			} else {
+				steps = l.unblocked(l.forwards(a.refs))
+			}
+		} else {
+			refs := slices.SortedFunc(maps.Keys(l.dirty), compareRefs)
+			clear(l.dirty)
+			steps = l.unblocked(l.forwards(refs))
+		}
+		steps, delta := l.plan(steps)
+		if len(steps) > 0 {
+			l.flight = &flight{rollout: l.publisher.Begin(), began: time.Now(), withdraw: withdraw}
+			l.launch(ctx, steps, delta)
+		}
+	}
+}
+
+// launch publishes in the background; the result comes to landed.
+func (l *loop) launch(ctx context.Context, steps []step, delta translate.Delta) {
+	f := l.flight
+	f.steps, f.delta = steps, delta
+	go func() { l.results <- f.rollout.Publish(ctx, delta) }()
+}
+
+// forwards are the steps to what the sources want.
+func (l *loop) forwards(refs []ref) []step {
+	var steps []step
+	for _, r := range refs {
+		want, wanted := l.wanted[r]
+		is, served := l.live[r.id]
+		served = served && is.path == r.path
+		delete(l.blocked, r)
+		switch {
+		case wanted && served && is.revision.revision == want.revision,
+			wanted && l.refused[r].revision == want.revision,
+			!wanted && !served:
+			l.show(r)
+		case wanted:
+			delete(l.refused, r)
+			steps = append(steps, step{r, &want})
+		default:
+			steps = append(steps, step{r, nil})
+		}
+	}
+	return steps
+}
+
+// backwards are the steps from revisions that turned out bad to what was before.
+func (l *loop) backwards(bad map[ref]string) []step {
+	var steps []step
+	for _, r := range slices.SortedFunc(maps.Keys(bad), compareRefs) {
+		is, served := l.live[r.id]
+		if !served || is.path != r.path || is.revision.revision != bad[r] {
+			continue // something newer came in between
+		}
+		s := step{ref: r}
+		if before := l.unproven[r.id]; before != nil && before.path == r.path {
+			s.to = &before.revision
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// plan translates an attempt. What cannot be translated is refused, and left out.
+func (l *loop) plan(steps []step) ([]step, translate.Delta) {
+	for len(steps) > 0 {
+		delta, problems := l.translate(steps)
+		if len(delta.Refused) == 0 {
+			for _, s := range steps {
+				l.logProblems(s.ref.path, problemsOf(s, problems))
+			}
+			return steps, delta
+		}
+		var rest []step
+		for _, s := range steps {
+			if _, refused := slices.BinarySearch(delta.Refused, s.ref.id); !refused {
+				rest = append(rest, s)
+				continue
+			}
+			own := problemsOf(s, problems)
+			l.logProblems(s.ref.path, own)
+			l.refuse(s.ref, s.revision(), firstRefusal(s.ref.path, own))
+		}
+		steps = rest
+	}
+	return nil, translate.Delta{}
+}
+
+func (l *loop) translate(steps []step) (translate.Delta, []model.Problem) {
+	var put []model.API
+	var remove []string
+	joins := map[string]bool{}
+	for _, s := range steps {
+		if s.to != nil {
+			put = append(put, s.to.api)
+			joins[s.ref.id] = true
+		}
+	}
+	for _, s := range steps {
+		if s.to == nil && !joins[s.ref.id] { // else another project takes it over
+			remove = append(remove, s.ref.id)
+		}
+	}
+	return l.index.Plan(put, remove)
+}
+
+// landed takes in what the gateways made of the flight.
+func (l *loop) landed(ctx context.Context, r publish.Result) {
+	f := l.flight
+	switch {
+	case f.lost:
+		f.rollout.Commit()
+		l.flight = nil
+	case len(r.Rejections) == 0:
+		l.commit(r)
+		l.flight = nil
+	default:
+		l.rejected(ctx, r)
+	}
+}
+
+// rejected sends the flight on without what was refused.
+func (l *loop) rejected(ctx context.Context, r publish.Result) {
+	f := l.flight
+	var rest []step
+	if f.withdraw {
+		rest = l.rejectedWithdrawal(r)
+	} else {
+		rest = l.rejectedSteps(r)
+	}
+	rest, delta := l.plan(rest)
+	f.lost = len(rest) == 0
+	l.launch(ctx, rest, delta) // of nothing: what was published is taken back
+}
+
+// rejectedSteps refuses the steps that a rejection points at, or lets them be tried apart where it
+// points at several, and returns the others.
+func (l *loop) rejectedSteps(r publish.Result) []step {
+	steps := l.flight.steps
+	out, tried := map[ref]bool{}, map[ref]bool{}
+	var suspects []ref
+	for _, rejection := range r.Rejections {
+		hit := slices.DeleteFunc(slices.Clone(steps), func(s step) bool { return !slices.Contains(rejection.APIs, s.ref.id) })
+		if len(hit) == 0 {
+			hit = steps // nothing says whose it is
+		}
+		for _, s := range hit {
+			switch {
+			case len(hit) == 1 && !tried[s.ref]:
+				tried[s.ref] = true
+				l.refuse(s.ref, s.revision(), words(rejection))
+			case len(hit) > 1 && !out[s.ref]:
+				suspects = append(suspects, s.ref)
+			}
+			out[s.ref] = true
+		}
+	}
+	suspects = slices.DeleteFunc(suspects, func(r ref) bool { return tried[r] })
+	if len(suspects) > 0 {
+		l.halve(suspects)
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s step) bool { return out[s.ref] })
+}
+
+// rejectedWithdrawal gives up what was before as well, for the APIs a rejection points at.
+func (l *loop) rejectedWithdrawal(r publish.Result) []step {
+	steps := slices.Clone(l.flight.steps)
+	changed := false
+	for _, rejection := range r.Rejections {
+		l.log.Error("a gateway rejects what was served before", "gateway", rejection.Gateway, "resource", rejection.Name, "err", rejection.Words)
+		for i, s := range steps {
+			if s.to != nil && slices.Contains(rejection.APIs, s.ref.id) {
+				steps[i].to, changed = nil, true
+			}
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return steps
+}
+
+// commit makes the flight's steps what is served.
+func (l *loop) commit(r publish.Result) {
+	f := l.flight
+	f.rollout.Commit()
+	l.index.Commit(f.delta)
+	released := false
+	joined := map[string]bool{}
+	for _, s := range f.steps {
+		if s.to != nil {
+			joined[s.ref.id] = true
+		}
+	}
+	for _, s := range f.steps {
+		if s.to == nil && joined[s.ref.id] {
+			continue // another project has taken it over
+		}
+		released = l.committed(s) || released
+	}
+	for _, s := range f.steps {
+		l.show(s.ref)
+	}
+	if released {
+		for blocked := range l.blocked {
+			l.dirty[blocked] = true
+		}
+	}
+	l.logCommit(r)
+}
+
+// committed makes one step what is served, and says whether it gave up a claim.
+func (l *loop) committed(s step) (released bool) {
+	id := s.ref.id
+	was, serves := l.live[id]
+	if serves {
+		l.claims.release(was.api)
+		released = s.to == nil || s.to.api.BasePath != was.api.BasePath || !slices.Equal(s.to.api.Hosts, was.api.Hosts)
+	}
+	if s.to == nil {
+		delete(l.live, id)
+		delete(l.unproven, id)
+		return released
+	}
+	l.live[id] = served{s.ref.path, *s.to}
+	l.claims.take(s.to.api)
+	if l.publisher.Proven(id) {
+		delete(l.unproven, id)
+	} else if _, ok := l.unproven[id]; !ok {
+		var before *served
+		if serves {
+			before = &was
+		}
+		l.unproven[id] = before
+	}
+	return released
+}
+
+func (s step) revision() string {
+	if s.to == nil {
+		return ""
+	}
+	return s.to.revision
+}
+
+// words are a gateway's, with its name.
+func words(r publish.Rejection) string {
+	if r.Gateway == "" {
+		return r.Words
+	}
+	return fmt.Sprintf("%s %s rejects %s: %s", r.Role, r.Gateway, r.Name, r.Words)
+}

@@ -1,0 +1,179 @@
+package adapter
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/adapter/publish"
+	"github.com/postern-gateway/postern/adapter/translate"
+)
+
+// ref is an API of a source: two projects may define one id, though only one of them is served.
+type ref struct{ path, id string }
+
+func compareRefs(a, b ref) int {
+	return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.id, b.id))
+}
+
+// revision is one state of an API.
+type revision struct {
+	api      model.API
+	revision string // digest of its content
+}
+
+// served is what an API is served as.
+type served struct {
+	path string
+	revision
+}
+
+// refusal is why a revision is not served; it is not tried again.
+type refusal struct{ revision, words string }
+
+// loop is the adapter's state. Its goroutine alone touches it. What it does for a change costs what the
+// change costs: nothing here goes over everything.
+type loop struct {
+	*Adapter
+	index *translate.Index
+
+	wanted   map[ref]revision
+	apis     map[string]map[string]bool // by path: ids it has wanted or is served with
+	live     map[string]served          // by id: what the index and the gateways have
+	claims   claims                     // of live
+	unproven map[string]*served         // live, but no gateway has said so: what it was before; nil: nothing
+	broken   map[string]string          // by path: why its files are refused
+	warned   map[string][]model.Problem // by path: warnings that were logged
+	refused  map[ref]refusal
+	blocked  map[ref]string // by another's claim: tried again when one goes away
+
+	dirty   map[ref]bool // to be looked at
+	queue   []attempt    // before what is dirty
+	flight  *flight      // what is being published
+	results chan publish.Result
+}
+
+func newLoop(a *Adapter, index *translate.Index) *loop {
+	return &loop{
+		Adapter: a, index: index,
+		wanted: map[ref]revision{}, apis: map[string]map[string]bool{}, live: map[string]served{}, claims: claims{},
+		unproven: map[string]*served{}, broken: map[string]string{}, warned: map[string][]model.Problem{},
+		refused: map[ref]refusal{}, blocked: map[ref]string{}, dirty: map[ref]bool{},
+		results: make(chan publish.Result, 1),
+	}
+}
+
+// run is the loop.
+func (l *loop) run(ctx context.Context, changes <-chan []string, failed <-chan error) error {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		l.next(ctx)
+		select {
+		case paths := <-changes:
+			for _, c := range l.compileAll(paths) {
+				l.take(c)
+			}
+		case r := <-l.results:
+			l.landed(ctx, r)
+		case <-l.publisher.Late():
+			l.late(l.publisher.TakeLate())
+		case <-tick.C:
+			l.publisher.Tick()
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			if l.flight != nil {
+				<-l.results
+			}
+			return nil
+		}
+	}
+}
+
+// settle publishes until nothing is left to do.
+func (l *loop) settle(ctx context.Context) {
+	for l.next(ctx); l.flight != nil; l.next(ctx) {
+		l.landed(ctx, <-l.results)
+	}
+}
+
+// take takes in what became of a project's files. If they are refused, what is served stays.
+func (l *loop) take(c compiled) {
+	l.report(c)
+	ids := l.apis[c.path]
+	if ids == nil {
+		ids = map[string]bool{}
+		l.apis[c.path] = ids
+	}
+	if c.refused() {
+		l.broken[c.path] = firstRefusal(c.path, c.problems)
+		for id := range ids {
+			l.show(ref{c.path, id})
+		}
+		l.showProject(c)
+		return
+	}
+	delete(l.broken, c.path)
+	gone := maps.Clone(ids)
+	for i, api := range c.project.APIs {
+		r := ref{c.path, api.ID()}
+		l.wanted[r] = revision{api, c.revisions[i]}
+		l.dirty[r], ids[r.id] = true, true
+		delete(gone, r.id)
+	}
+	for id := range gone {
+		r := ref{c.path, id}
+		delete(l.wanted, r)
+		l.dirty[r] = true
+	}
+	l.showProject(c)
+}
+
+// late looks into what gateways refused after it was committed: what was not proven before goes back
+// to what was.
+func (l *loop) late(rejections []publish.Rejection) {
+	for _, r := range rejections {
+		bad := map[ref]string{}
+		for _, id := range r.APIs {
+			l.observe(id)
+			if _, suspect := l.unproven[id]; suspect {
+				bad[ref{l.live[id].path, id}] = l.live[id].revision.revision
+			}
+		}
+		if len(bad) == 0 {
+			l.log.Error("a gateway rejects a resource", "gateway", r.Gateway, "resource", r.Name, "err", r.Words)
+			continue
+		}
+		l.queue = append(l.queue, attempt{withdraw: bad})
+		refs := slices.SortedFunc(maps.Keys(bad), compareRefs)
+		if len(refs) == 1 {
+			l.refuse(refs[0], bad[refs[0]], words(r))
+			continue
+		}
+		l.halve(refs)
+	}
+}
+
+// observe notes that an API has been acknowledged, if it has.
+func (l *loop) observe(id string) {
+	if _, ok := l.unproven[id]; ok && l.publisher.Proven(id) {
+		delete(l.unproven, id)
+	}
+}
+
+// halve lets the halves of a suspicious set be tried apart, which finds the guilty in few attempts.
+func (l *loop) halve(refs []ref) {
+	half := len(refs) / 2
+	l.queue = append(l.queue, attempt{refs: refs[:half]}, attempt{refs: refs[half:]})
+}
+
+// refuse notes that a revision will not be served.
+func (l *loop) refuse(r ref, revision, words string) {
+	l.refused[r] = refusal{revision, words}
+	l.log.Error("api rejected", "api", r.id, "project", r.path, "revision", short(revision), "err", words)
+	l.show(r)
+}
