@@ -53,15 +53,7 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) serve(l net.Listener) {
 	s := NewServer(ServerOptions{
-		Find: func(_ context.Context, _ Node, typeURL string) (*Cache, error) {
-			switch typeURL {
-			case nobodysType:
-				return nil, nil
-			case refusedType:
-				return nil, status.Error(codes.PermissionDenied, "not for you")
-			}
-			return r.cache(typeURL), nil
-		},
+		Find:   r.find,
 		Notify: func(e Event) { r.events <- e },
 		Grace:  50 * time.Millisecond,
 	})
@@ -70,6 +62,16 @@ func (r *rig) serve(l net.Listener) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(l) }()
 	r.t.Cleanup(func() { g.Stop(); <-done })
+}
+
+func (r *rig) find(_ context.Context, _ Node, typeURL string) (*Cache, error) {
+	switch typeURL {
+	case nobodysType:
+		return nil, nil
+	case refusedType:
+		return nil, status.Error(codes.PermissionDenied, "not for you")
+	}
+	return r.cache(typeURL), nil
 }
 
 func (r *rig) cache(typeURL string) *Cache {
