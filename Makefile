@@ -31,7 +31,7 @@ build: go ## bin/postern, and bin/example-backend, the service behind the exampl
 
 .PHONY: test
 test: go .tools/envoy ## everything: unit, golden, real Envoy, race detector, docs, attacks, 30 s of fuzzing
-	@scripts/need.sh gcc
+	@scripts/need.sh gcc h2load redis-server
 	@scripts/test.sh
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
@@ -54,9 +54,9 @@ fuzz: go ## ten minutes of fuzzing, spread over all fuzz targets
 	@scripts/fuzz.sh 600
 
 .PHONY: bench
-bench: build .tools/envoy ## design's speed rows, against baselines in the same run
-	@scripts/need.sh wrk h2load
-	@go run ./test/bench
+bench: build .tools/envoy ## how fast it is, against baselines in the same run (BENCH=-list prints the rows)
+	@scripts/need.sh wrk h2load redis-server
+	@go run ./test/bench $(BENCH)
 
 .PHONY: licenses
 licenses: go ## the list of dependencies and their licences
