@@ -1,0 +1,160 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+
+	"github.com/postern-gateway/postern/adapter/model"
+)
+
+// compiled is an API and everything that follows from it alone.
+type compiled struct {
+	model.API
+	base  []string // segments of the base path
+	paths []*path  // by specificity
+
+	policy   Resource // unnamed if no operation asks for anything
+	limits   Resource // unnamed if nothing is limited
+	clusters map[string]*clusterv3.Cluster
+	scopes   []string // keys, sorted
+}
+
+// path is one path template and its operations.
+type path struct {
+	template   model.Template // below the base path
+	scope      string
+	operations []*operation // by method
+}
+
+// operation is one operation, ready to become routes.
+type operation struct {
+	*model.Operation
+	backends []weighted
+	limits   routeLimits
+}
+
+// compile makes an API's own part of everything. The problems are those only a gateway's settings can show, and those
+// that would make routing ambiguous.
+func compile(s model.Settings, api model.API) (*compiled, []model.Problem) {
+	c := &compiled{API: api, base: segments(model.EscapePath(api.BasePath)), clusters: map[string]*clusterv3.Cluster{}}
+	problems := check(api)
+	byTemplate := map[string]*path{}
+	var rules ruleSet
+	for i := range api.Operations {
+		o := &api.Operations[i]
+		t := model.ParseTemplate(o.Path)
+		p := byTemplate[t.String()]
+		if p == nil {
+			key, ok := scopeKey(s.Routing, c.base, t)
+			if !ok {
+				problems = append(problems, noScope(s, &api, o))
+			}
+			p = &path{template: t, scope: key}
+			byTemplate[t.String()] = p
+			c.paths = append(c.paths, p)
+			c.scopes = append(c.scopes, key)
+		}
+		p.operations = append(p.operations, &operation{
+			Operation: o, backends: c.backends(o), limits: rules.of(s, &api, o),
+		})
+	}
+	slices.SortFunc(c.paths, func(a, b *path) int { return a.template.Compare(b.template) })
+	for _, p := range c.paths {
+		slices.SortFunc(p.operations, func(a, b *operation) int { return strings.Compare(a.Method, b.Method) })
+	}
+	slices.Sort(c.scopes)
+	c.scopes = slices.Compact(c.scopes)
+	if model.Refusing(problems) {
+		return nil, problems
+	}
+	c.policy = policyOf(&api)
+	c.limits = rules.resource(api.ID())
+	return c, problems
+}
+
+// segments cuts a path at its slashes, leaving out empty parts.
+func segments(path string) []string {
+	return strings.FieldsFunc(path, func(c rune) bool { return c == '/' })
+}
+
+// check finds what would make an API's routing ambiguous or its security weaker than written.
+func check(api model.API) []model.Problem {
+	var problems []model.Problem
+	if strings.ContainsAny(api.BasePath, "{}*") {
+		problems = append(problems, model.Problem{
+			Origin: api.Origin, Code: "base-path-template",
+			Message: fmt.Sprintf("the base path %s holds a parameter or wildcard: write it as plain text, and the parameter into the paths", api.BasePath),
+		})
+	}
+	seen := map[string]*model.Operation{}
+	var uncertain []*model.Operation // whose templates have text and parameters in one segment
+	for i := range api.Operations {
+		o := &api.Operations[i]
+		t := model.ParseTemplate(o.Path)
+		if first := seen[o.Method+t.String()]; first != nil {
+			problems = append(problems, ambiguous(o, first, "match the same paths: remove one, or write one of their segments as plain text"))
+		}
+		seen[o.Method+t.String()] = o
+		for _, other := range uncertain {
+			if overlap(t, model.ParseTemplate(other.Path)) {
+				problems = append(problems, ambiguous(o, other, "overlap, and neither is more specific: give one of them more literal text"))
+			}
+		}
+		if slices.ContainsFunc(t.Segments, func(s model.Segment) bool { return !s.Literal() && !s.Whole() }) {
+			uncertain = append(uncertain, o)
+		}
+		problems = append(problems, unserved(o)...)
+	}
+	return problems
+}
+
+func ambiguous(o, first *model.Operation, why string) model.Problem {
+	return model.Problem{
+		Origin: o.Origin, Code: "ambiguous-paths",
+		Message: fmt.Sprintf("%s and %s (%s) %s", o.ID(), first.ID(), first.Origin, why),
+	}
+}
+
+// overlap says that two different templates match a common path and that only their spelling would order them: the
+// first segments that differ are both text with parameters, and as long.
+func overlap(a, b model.Template) bool {
+	if len(a.Segments) != len(b.Segments) || a.Rest != b.Rest {
+		return false
+	}
+	uncertain := false
+	for i, s := range a.Segments {
+		o := b.Segments[i]
+		if slices.Equal(s.Texts, o.Texts) {
+			continue
+		}
+		if !meet(s, o) {
+			return false
+		}
+		if !uncertain {
+			certain := s.Literal() || o.Literal() || s.Whole() || o.Whole() || weight(s) != weight(o)
+			if certain { // the more specific one wins
+				return false
+			}
+			uncertain = true
+		}
+	}
+	return uncertain
+}
+
+// meet says whether one text could match both segments; where both have parameters, judged by how they begin and end.
+func meet(a, b model.Segment) bool {
+	switch {
+	case a.Literal():
+		return b.Match(a.Texts[0])
+	case b.Literal():
+		return a.Match(b.Texts[0])
+	}
+	begins := strings.HasPrefix(a.Texts[0], b.Texts[0]) || strings.HasPrefix(b.Texts[0], a.Texts[0])
+	x, y := a.Texts[len(a.Texts)-1], b.Texts[len(b.Texts)-1]
+	return begins && (strings.HasSuffix(x, y) || strings.HasSuffix(y, x))
+}
+
+func weight(s model.Segment) int { return len(strings.Join(s.Texts, "")) }

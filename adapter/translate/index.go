@@ -1,0 +1,291 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+
+	"github.com/postern-gateway/postern/adapter/model"
+)
+
+// Changes are what to put and what to take away of one type, by name.
+type Changes struct {
+	Put    []Resource // by name; only what is new or has a new version
+	Remove []string   // sorted
+}
+
+// Empty says that there is nothing to do.
+func (c Changes) Empty() bool { return len(c.Put) == 0 && len(c.Remove) == 0 }
+
+// Delta is what a change of some APIs comes to.
+type Delta struct {
+	Policies, Limits, Clusters, Scopes, Routes Changes
+
+	// Refused are the APIs ("name/version", sorted) a refusing problem is about. With any, the delta is empty.
+	Refused []string
+
+	apis map[string]*compiled // what Commit writes; nil removes
+}
+
+// Empty says that nothing changes for anybody.
+func (d Delta) Empty() bool {
+	return d.Policies.Empty() && d.Limits.Empty() && d.Clusters.Empty() && d.Scopes.Empty() && d.Routes.Empty()
+}
+
+// Index knows what is served, so that the cost of a change is that of the APIs sharing its scopes. It is a plain value
+// for one goroutine.
+type Index struct {
+	settings model.Settings
+	apis     map[string]*compiled       // by ID
+	scopes   map[string]map[string]bool // key → IDs of the APIs in it
+	clusters map[string]map[string]bool // name → IDs of the APIs using it
+	claims   map[string]map[string]bool // base path → IDs of the APIs at it
+	routes   map[string]string          // name → version
+}
+
+// NewIndex is an index that serves nothing yet.
+func NewIndex(s model.Settings) *Index {
+	return &Index{
+		settings: s,
+		apis:     map[string]*compiled{},
+		scopes:   map[string]map[string]bool{},
+		clusters: map[string]map[string]bool{},
+		claims:   map[string]map[string]bool{},
+		routes:   map[string]string{},
+	}
+}
+
+// Plan says what changes if the APIs of put are served (replacing those of the same ID) and those of remove no longer
+// are. It changes nothing; equal calls on equal indexes give equal deltas, whatever the order of their arguments.
+// Problems that refuse leave the delta empty but for Refused; warnings do not.
+func (x *Index) Plan(put []model.API, remove []string) (Delta, []model.Problem) {
+	d := Delta{apis: map[string]*compiled{}}
+	for _, id := range remove {
+		if x.apis[id] != nil {
+			d.apis[id] = nil
+		}
+	}
+	var problems []model.Problem
+	for _, api := range sorted(put) {
+		c, found := compile(x.settings, api)
+		problems = append(problems, found...)
+		if c == nil {
+			d.Refused = append(d.Refused, api.ID())
+			continue
+		}
+		d.apis[api.ID()] = c
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.apis)) {
+		if clash := x.claimed(d, d.apis[id]); clash != nil {
+			d.Refused = append(d.Refused, id)
+			problems = append(problems, *clash)
+		}
+	}
+	if len(d.Refused) > 0 {
+		slices.Sort(d.Refused)
+		return Delta{Refused: slices.Compact(d.Refused)}, problems
+	}
+	d.Policies = x.own(d, func(c *compiled) Resource { return c.policy })
+	d.Limits = x.own(d, func(c *compiled) Resource { return c.limits })
+	d.Clusters = x.planClusters(d)
+	d.Scopes, d.Routes = x.planScopes(d)
+	return d, problems
+}
+
+func sorted(apis []model.API) []model.API {
+	return slices.SortedFunc(slices.Values(apis), func(a, b model.API) int { return cmp.Compare(a.ID(), b.ID()) })
+}
+
+// Commit makes the index what a plan said. The plan must have been made by this index; of plans made side by side those
+// may all be committed that share no scope, cluster, base path or API.
+func (x *Index) Commit(d Delta) {
+	for id, c := range d.apis {
+		if old := x.apis[id]; old != nil {
+			x.drop(id, old)
+		}
+		if c != nil {
+			x.add(id, c)
+		}
+	}
+	for _, r := range d.Routes.Put {
+		x.routes[r.Name] = r.Version
+	}
+	for _, name := range d.Routes.Remove {
+		delete(x.routes, name)
+	}
+}
+
+func (x *Index) add(id string, c *compiled) {
+	x.apis[id] = c
+	for _, key := range c.scopes {
+		join(x.scopes, key, id)
+	}
+	for name := range c.clusters {
+		join(x.clusters, name, id)
+	}
+	join(x.claims, c.basePath(), id)
+}
+
+func (x *Index) drop(id string, c *compiled) {
+	delete(x.apis, id)
+	for _, key := range c.scopes {
+		leave(x.scopes, key, id)
+	}
+	for name := range c.clusters {
+		leave(x.clusters, name, id)
+	}
+	leave(x.claims, c.basePath(), id)
+}
+
+func join(groups map[string]map[string]bool, group, id string) {
+	if groups[group] == nil {
+		groups[group] = map[string]bool{}
+	}
+	groups[group][id] = true
+}
+
+func leave(groups map[string]map[string]bool, group, id string) {
+	delete(groups[group], id)
+	if len(groups[group]) == 0 {
+		delete(groups, group)
+	}
+}
+
+// after are the APIs of a group as they will be, by ID: what it has now, less those the delta changes, and those of the
+// delta that belong.
+func (x *Index) after(d Delta, group map[string]bool, belongs func(*compiled) bool) []*compiled {
+	var members []*compiled
+	for id := range group {
+		if _, changed := d.apis[id]; !changed {
+			members = append(members, x.apis[id])
+		}
+	}
+	for _, c := range d.apis {
+		if c != nil && belongs(c) {
+			members = append(members, c)
+		}
+	}
+	slices.SortFunc(members, func(a, b *compiled) int { return cmp.Compare(a.ID(), b.ID()) })
+	return members
+}
+
+// claimed finds another API at the same base path that answers on one of the same hosts.
+func (x *Index) claimed(d Delta, c *compiled) *model.Problem {
+	if c == nil {
+		return nil
+	}
+	at := c.basePath()
+	for _, o := range x.after(d, x.claims[at], func(o *compiled) bool { return o.basePath() == at }) {
+		if o.ID() == c.ID() || !shareHost(o.Hosts, c.Hosts) {
+			continue
+		}
+		return &model.Problem{
+			Origin: c.Origin, Code: "base-path-taken",
+			Message: fmt.Sprintf("%s and %s (project %s, %s) both claim the base path %s on the same host: change one's base path or hosts",
+				c.ID(), o.ID(), o.Project, o.Origin, c.BasePath),
+		}
+	}
+	return nil
+}
+
+// shareHost says whether two lists of hosts claim one host with equal closeness.
+func shareHost(a, b []string) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	return slices.ContainsFunc(a, func(h string) bool { return slices.Contains(b, h) })
+}
+
+// own plans the resources each API has for itself.
+func (x *Index) own(d Delta, of func(*compiled) Resource) Changes {
+	var changes Changes
+	for _, id := range slices.Sorted(maps.Keys(d.apis)) {
+		var before, after Resource
+		if c := x.apis[id]; c != nil {
+			before = of(c)
+		}
+		if c := d.apis[id]; c != nil {
+			after = of(c)
+		}
+		if after.Name != "" && after.Name != before.Name {
+			changes.Put = append(changes.Put, after)
+		}
+		if before.Name != "" && after.Name != before.Name {
+			changes.Remove = append(changes.Remove, before.Name)
+		}
+	}
+	return changes.sorted()
+}
+
+func (c Changes) sorted() Changes {
+	slices.SortFunc(c.Put, func(a, b Resource) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(c.Remove)
+	return c
+}
+
+// planClusters puts what no API used before and removes what none uses after. A cluster's name holds the hash of its
+// content, so that none ever changes.
+func (x *Index) planClusters(d Delta) Changes {
+	touched := map[string]*clusterv3.Cluster{}
+	for id, c := range d.apis {
+		if old := x.apis[id]; old != nil {
+			maps.Copy(touched, old.clusters)
+		}
+		if c != nil {
+			maps.Copy(touched, c.clusters)
+		}
+	}
+	var changes Changes
+	for name, cluster := range touched {
+		users := x.after(d, x.clusters[name], func(c *compiled) bool { return c.clusters[name] != nil })
+		switch _, known := x.clusters[name]; {
+		case len(users) == 0:
+			changes.Remove = append(changes.Remove, name)
+		case !known:
+			changes.Put = append(changes.Put, resource(name, cluster, ids(users)...))
+		}
+	}
+	return changes.sorted()
+}
+
+func ids(apis []*compiled) []string {
+	var ids []string
+	for _, c := range apis {
+		ids = append(ids, c.ID())
+	}
+	return ids
+}
+
+// planScopes builds the route tables of the scopes the changed APIs are and were in.
+func (x *Index) planScopes(d Delta) (scopes, routes Changes) {
+	touched := map[string]bool{}
+	for id, c := range d.apis {
+		for _, of := range []*compiled{x.apis[id], c} {
+			if of != nil {
+				for _, key := range of.scopes {
+					touched[key] = true
+				}
+			}
+		}
+	}
+	for key := range touched {
+		name := scopeName(key)
+		members := x.after(d, x.scopes[key], func(c *compiled) bool { return slices.Contains(c.scopes, key) })
+		if len(members) == 0 {
+			scopes.Remove = append(scopes.Remove, name)
+			routes.Remove = append(routes.Remove, name)
+			continue
+		}
+		if x.scopes[key] == nil {
+			scopes.Put = append(scopes.Put, resource(name, scope(key), ids(members)...))
+		}
+		if r := resource(name, table(x.settings, key, members), ids(members)...); r.Version != x.routes[name] {
+			routes.Put = append(routes.Put, r)
+		}
+	}
+	return scopes.sorted(), routes.sorted()
+}

@@ -1,0 +1,32 @@
+package translate
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+// Routes that lead to these clusters are answered by a filter before the enforcer is asked. A cluster to match on costs
+// nothing a route, where a filter's settings on each of them would.
+const (
+	notFoundCluster         = "postern-not-found"
+	methodNotAllowedCluster = "postern-method-not-allowed"
+)
+
+// answerFilter ends requests whose route leads to the cluster with a status.
+func answerFilter(cluster string, status uint32) proto.Message {
+	return &faultv3.HTTPFault{
+		UpstreamCluster: cluster,
+		Abort: &faultv3.FaultAbort{
+			ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: status},
+			Percentage: &typev3.FractionalPercent{Numerator: 100},
+		},
+		DisableDownstreamClusterStats: true,
+	}
+}
+
+// nowhere is a cluster without endpoints: should its filter ever let a request through, the answer is 503.
+func nowhere(name string) *clusterv3.Cluster {
+	return &clusterv3.Cluster{Name: name, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}}
+}
