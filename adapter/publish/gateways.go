@@ -93,7 +93,7 @@ func (p *Publisher) Notify(e xds.Event) {
 func (p *Publisher) connected(e xds.Event) {
 	peer := &peer{node: e.Node, lacks: map[key]string{}, rejects: map[key]string{}, behind: p.options.Now()}
 	for k, entry := range p.entries {
-		if types[k.typeURL] == e.Node.Role {
+		if types[k.typeURL] == e.Node.Role && !(entry.retired && k.typeURL == xds.RouteType) {
 			peer.lacks[k] = entry.wire.Version
 		}
 	}
@@ -182,7 +182,7 @@ func (p *Publisher) lack(k key, version string) {
 		}
 		delete(peer.rejects, k)
 		if version == absent && k.typeURL == xds.RouteType {
-			delete(peer.lacks, k) // its scope went before, and took the subscription along
+			delete(peer.lacks, k) // its scope goes before it, and takes the subscription along
 			continue
 		}
 		if len(peer.lacks) == 0 {

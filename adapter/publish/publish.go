@@ -25,8 +25,9 @@ type Options struct {
 	// PolicyWait bounds the wait for enforcers and limiters, Wait each wait for the Envoys.
 	PolicyWait time.Duration // 5 s
 	Wait       time.Duration // 10 s
-	// Linger is for how long clusters, policies and limits outlive the routes that used them: a request
-	// may have chosen its route before, and still wait for the enforcer or for its own body.
+	// Linger is for how long clusters, policies and limits outlive the routes that used them, and routes
+	// their scope: a request may have chosen its route before, and still wait for the enforcer or for its
+	// own body.
 	Linger time.Duration // 60 s
 	// Remember is for how long a gateway that went away may come back with routes of its own memory.
 	Remember time.Duration // 24 h
@@ -191,6 +192,9 @@ func (p *Publisher) update(typeURL string, put []*entry, remove []string) {
 		k := key{typeURL, e.wire.Name}
 		if old := p.entries[k]; old != nil && old.wire.Version == e.wire.Version {
 			p.count(old, -1)
+			if old.retired && typeURL == xds.RouteType {
+				p.lack(k, e.wire.Version) // its scope comes back, and subscribes anew
+			}
 			old.apis, old.retired = e.apis, false
 			p.count(old, +1)
 			continue
@@ -251,6 +255,9 @@ func (p *Publisher) retire(typeURL string, names []string) {
 			p.count(e, -1)
 			e.retired, e.retiredAt, e.era = true, p.options.Now(), p.era
 			p.retirees = append(p.retirees, k)
+			if typeURL == xds.RouteType {
+				p.lack(k, absent) // nobody has it any longer: the scope that led to it is gone
+			}
 		}
 	}
 	p.update(typeURL, nil, refused)

@@ -84,8 +84,8 @@ func (r *Rollout) Rollback(ctx context.Context) Result {
 //  1. policies and limits, so that no request names one that is not known
 //  2. new clusters
 //  3. routes, then the scopes that lead to them
-//  4. scopes that are gone, and their routes
-//  5. clusters, policies and limits that are gone are retired
+//  4. scopes that are gone
+//  5. routes, clusters, policies and limits that are gone are retired
 //
 // Published again, a rollout takes back what the new change does not repeat. Rejections end it before
 // anything that depends on what was rejected; silence does not.
@@ -101,8 +101,8 @@ func (r *Rollout) Publish(ctx context.Context, d translate.Delta) Result {
 		func() { w.put(posternv1.PolicyType); w.put(posternv1.LimitsType); w.await(p.options.PolicyWait) },
 		func() { w.put(xds.ClusterType); w.await(p.options.Wait) },
 		func() { w.put(xds.RouteType); w.put(xds.ScopeType); w.await(p.options.Wait) },
-		func() { w.remove(xds.ScopeType); w.await(p.options.Wait); w.remove(xds.RouteType) },
-		func() { w.retire(xds.ClusterType, posternv1.PolicyType, posternv1.LimitsType) },
+		func() { w.remove(xds.ScopeType); w.await(p.options.Wait) },
+		func() { w.retire(xds.RouteType, xds.ClusterType, posternv1.PolicyType, posternv1.LimitsType) },
 	}
 	for _, step := range steps {
 		step()
