@@ -22,7 +22,7 @@ help: ## what there is to make
 .PHONY: run
 run: build .tools/envoy ## build, get Envoy, serve the example petstore, print lines to paste
 	@scripts/need.sh curl
-	@scripts/run.sh
+	@python3 scripts/run.py
 
 .PHONY: build
 build: go ## bin/postern, and bin/example-backend, the service behind the examples
