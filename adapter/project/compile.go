@@ -82,20 +82,34 @@ func (c *compiler) definitions() []model.API {
 		c.refuse(originOf(definitionsFolder), "no-definitions", "there is no OpenAPI definition; put one into %s/, as .yaml or .json", definitionsFolder)
 	}
 	apis := make([]model.API, len(files))
-	reports := make([][]model.Problem, len(files))
+	all := make([]*definition, len(files))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, file := range files {
 		group.Go(func() error {
-			d := newDefinition(c.shared, file)
-			apis[i] = d.compile()
-			reports[i] = d.problems
+			all[i] = newDefinition(c.shared, file)
+			apis[i] = all[i].compile()
 			return nil
 		})
 	}
 	group.Wait() //nolint:errcheck // a definition has problems, never an error
-	c.problems = append(c.problems, slices.Concat(reports...)...)
-	return apis
+	return c.gather(all, apis)
+}
+
+// gather collects the problems of all definitions, and leaves out the files that are none but are referred to.
+func (c *compiler) gather(all []*definition, apis []model.API) []model.API {
+	var out []model.API
+	for i, d := range all {
+		c.problems = append(c.problems, d.problems...)
+		if !d.fragment {
+			out = append(out, apis[i])
+			continue
+		}
+		if doc, _ := c.documents.load(d.file); !doc.referred.Load() {
+			c.refuse(d.root.at(), "not-a-definition", "neither openapi: nor swagger: says what this is, and no definition refers to it; add what it is, or remove it")
+		}
+	}
+	return out
 }
 
 // list names the files of a folder, sorted; a folder that is not there has none. Names that start with "." are for

@@ -25,6 +25,8 @@ type definition struct {
 	required       map[*node][]model.Alternative
 	withoutBackend int
 	warnedSandbox  bool
+	// fragment: the document does not say that it is a definition, so others must refer to it.
+	fragment bool
 }
 
 func newDefinition(s *shared, file string) *definition {
@@ -97,8 +99,7 @@ func (d *definition) version() bool {
 	case d.root.get("asyncapi") != nil:
 		d.refuse(d.root.get("asyncapi").keyAt(), "not-served", "this build serves OpenAPI definitions only; move the file out of %s", definitionsFolder)
 	default:
-		d.refuse(d.root.at(), "not-a-definition",
-			"neither openapi: nor swagger: says what this is; add it, or move a file that others refer to into a folder of its own")
+		d.fragment = true
 	}
 	return false
 }

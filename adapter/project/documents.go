@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/postern-gateway/postern/adapter/model"
 )
@@ -23,10 +24,20 @@ type documents struct {
 
 // document is one file, read.
 type document struct {
-	once sync.Once
-	root *node
-	json []byte
-	err  error // a model.Problem
+	once     sync.Once
+	root     *node
+	json     []byte
+	err      error       // a model.Problem
+	referred atomic.Bool // a $ref leads here
+}
+
+// refer is load for what a $ref names.
+func (d *documents) refer(file string) (*document, error) {
+	doc, err := d.load(file)
+	if err == nil {
+		doc.referred.Store(true)
+	}
+	return doc, err
 }
 
 // load reads the document in file. Its error is a model.Problem, or fs.ErrNotExist.
@@ -138,7 +149,7 @@ func (d *documents) follow(ref *node) (*node, error) {
 			return nil, refusal(ref.at(), "ref-outside", "%v", err)
 		}
 	}
-	doc, err := d.load(file)
+	doc, err := d.refer(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, refusal(ref.at(), "unknown-ref", "there is no file %q in the project", file)
 	}

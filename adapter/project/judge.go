@@ -26,7 +26,11 @@ func (d *definition) judge() {
 		return
 	}
 	before := len(d.problems)
-	d.brokenRefs(d.root, false)
+	walkRefs(d.root, false, func(ref *node) {
+		if _, err := d.documents.follow(ref); err != nil {
+			d.add(d.file, err)
+		}
+	})
 	if len(d.problems) == before {
 		d.unreadableParts()
 	}
@@ -52,7 +56,7 @@ func (d *definition) kinReads() (err error) {
 		if err != nil {
 			return nil, err
 		}
-		doc, err := d.documents.load(file)
+		doc, err := d.documents.refer(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("there is no file %q in the project", file)
 		}
@@ -71,24 +75,6 @@ func (d *definition) kinReads() (err error) {
 	}
 	_, err = loader.LoadFromDataWithPath(doc.json, location)
 	return err
-}
-
-// data are the keywords below which "$ref" is an example's own word and no reference.
-var data = map[string]bool{"example": true, "examples": true, "default": true, "enum": true, "const": true}
-
-// brokenRefs reports every $ref below n that leads nowhere. Names says that n's keys are names the author chose.
-func (d *definition) brokenRefs(n *node, names bool) {
-	if ref := n.get("$ref"); ref != nil && ref.kind == text && !names {
-		if _, err := d.documents.follow(ref); err != nil {
-			d.add(d.file, err)
-		}
-	}
-	for _, m := range n.members {
-		if n.kind == object && !names && (data[m.key] || strings.HasPrefix(m.key, "x-")) {
-			continue
-		}
-		d.brokenRefs(m, n.kind == object && !names && (m.key == "properties" || m.key == "patternProperties"))
-	}
 }
 
 // unreadableParts has kin-openapi read the parts of a definition one by one, to find the places that it refuses.

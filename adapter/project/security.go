@@ -2,7 +2,6 @@ package project
 
 import (
 	"cmp"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -273,7 +272,7 @@ func (d *definition) headerName(n *node) string {
 	case !httpToken.MatchString(name):
 		d.refuse(n.at(), "bad-header", "%q cannot be the name of a header", n.value)
 	case slices.Contains(headersOfOthers, name) || strings.HasPrefix(name, "x-envoy-"):
-		d.refuse(n.at(), "bad-header", "%s has a meaning of its own; choose another header", http.CanonicalHeaderKey(name))
+		d.refuse(n.at(), "bad-header", "%s has a meaning of its own; choose another header", n.value)
 	}
 	return name
 }
