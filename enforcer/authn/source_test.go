@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -128,6 +129,46 @@ func TestAway(t *testing.T) {
 	tick(t, v)
 	want(t, v, p.Token(idp.Claims{"exp": clock.Now().Unix() + 60}), Accepted)
 	want(t, v, long, Invalid)
+}
+
+// TestAwayFlood: while an issuer is away, unknown keys can not be told, and still do not become fetches.
+func TestAwayFlood(t *testing.T) {
+	t.Parallel()
+	clock, p := newClock(), provider(t, "ES256")
+	v := newTestVerifier(t, Options{Now: clock.Now}, remote(p))
+	want(t, v, p.Token(nil), Accepted)
+	p.Down(true)
+	for n := range 100 {
+		k := p.Key()
+		k.ID = fmt.Sprint(n)
+		want(t, v, k.Sign(p.Claims(nil), nil), Unavailable)
+	}
+	if n := p.Fetches.Load(); n > refetchBurst {
+		t.Errorf("%d fetches, want at most %d", n, refetchBurst)
+	}
+}
+
+// TestLateAnswer: what a fetch brings for an issuer that was replaced meanwhile changes nothing.
+func TestLateAnswer(t *testing.T) {
+	t.Parallel()
+	p := provider(t, "ES256")
+	v := newTestVerifier(t, Options{}, remote(p))
+	old, _ := v.issuers.Load(p.URL)
+	p.Slow(50 * time.Millisecond)
+	v.refreshDue()
+	old.source.mu.Lock()
+	done := old.source.inflight
+	old.source.mu.Unlock()
+	other := idp.NewKey("other", "ES256")
+	if err := v.Apply([]*posternv1.Issuer{inline(p.URL, other)}, nil, true); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	old.source.mu.Lock()
+	defer old.source.mu.Unlock()
+	if old.keys.Load() != nil {
+		t.Error("an issuer that was replaced has keys")
+	}
 }
 
 // TestSlow: a request waits for keys only so long, and what was fetched meanwhile is there for the next.
@@ -264,10 +305,12 @@ func TestBadDocuments(t *testing.T) {
 	token := k.Sign(idp.Claims{"iss": "i", "exp": clock.Now().Unix() + 1e6}, nil)
 	want(t, v, token, Accepted)
 	for name, bad := range map[string]func(http.ResponseWriter){
-		"empty":     func(http.ResponseWriter) {},
-		"HTML":      func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>")) },
-		"no keys":   func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"keys":[]}`)) },
-		"huge":      func(w http.ResponseWriter) { _, _ = w.Write(make([]byte, maxDocument+1)) },
+		"empty":   func(http.ResponseWriter) {},
+		"HTML":    func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>")) },
+		"no keys": func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"keys":[]}`)) },
+		"huge": func(w http.ResponseWriter) {
+			_, _ = w.Write(append(idp.Set(k), bytes.Repeat([]byte(" "), maxDocument)...))
+		},
 		"304":       func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotModified) },
 		"redirects": func(w http.ResponseWriter) { w.Header().Set("Location", "/again"); w.WriteHeader(http.StatusFound) },
 		"symmetric": func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`)) },

@@ -3,15 +3,19 @@ package authn
 import (
 	"context"
 	"crypto/hmac"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"math/big"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"github.com/postern-gateway/postern/test/idp"
@@ -153,8 +157,8 @@ func hexOf(b []byte) string {
 func TestForgeries(t *testing.T) {
 	t.Parallel()
 	const issuer = "https://issuer"
-	k, rsa, other, foreign := idp.NewKey("ec", "ES256"), idp.NewKey("rsa", "RS256"), idp.NewKey("ec", "ES256"), idp.NewKey("ec", "ES256")
-	config := inline(issuer, k, rsa)
+	k, modulus, other, foreign := idp.NewKey("ec", "ES256"), idp.NewKey("rsa", "RS256"), idp.NewKey("ec", "ES256"), idp.NewKey("ec", "ES256")
+	config := inline(issuer, k, modulus)
 	config.Audiences, config.RequiredClaims = []string{"shop", "store"}, map[string]string{"tenant": "acme", "level": "3"}
 	v := newTestVerifier(t, Options{}, config, inline("https://foreign", foreign))
 
@@ -170,12 +174,12 @@ func TestForgeries(t *testing.T) {
 	}
 	good := k.Sign(claims(nil), nil)
 	want(t, v, good, Accepted)
-	want(t, v, rsa.Sign(claims(idp.Claims{"aud": []string{"a", "store"}, "nbf": now - 5, "exp": float64(now) + 60.5}), nil), Accepted)
+	want(t, v, modulus.Sign(claims(idp.Claims{"aud": []string{"a", "store"}, "nbf": now - 5, "exp": float64(now) + 60.5}), nil), Accepted)
 	want(t, v, k.Sign(claims(nil), map[string]any{"typ": "at+jwt"}), Accepted)
 
 	parts := strings.Split(good, ".")
 	header := func(h map[string]any) string { return b64(h) + "." + parts[1] + "." + parts[2] }
-	pub, err := x509.MarshalPKIXPublicKey(rsa.Private.Public())
+	pub, err := x509.MarshalPKIXPublicKey(modulus.Private.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,9 +205,9 @@ func TestForgeries(t *testing.T) {
 		"HS256 with the public key":   {hs("HS256", pub, claims(nil)), Invalid},
 		"HS256 with the PEM":          {hs("HS256", pemKey, claims(nil)), Invalid},
 		"RS256 that is an HMAC":       {hs("RS256", pub, claims(nil)), Invalid},
-		"alg of another key":          {rsa.Sign(claims(nil), map[string]any{"kid": "ec"}), Invalid},
+		"alg of another key":          {modulus.Sign(claims(nil), map[string]any{"kid": "ec"}), Invalid},
 		"alg the key is not bound to": {header(map[string]any{"alg": "ES384", "kid": "ec"}), Invalid},
-		"PS256 with an RS256 key":     {idp.Key{ID: "rsa", Alg: "PS256", Private: rsa.Private}.Sign(claims(nil), nil), Invalid},
+		"PS256 with an RS256 key":     {idp.Key{ID: "rsa", Alg: "PS256", Private: modulus.Private}.Sign(claims(nil), nil), Invalid},
 		"another key of the same kid": {other.Sign(claims(nil), nil), Invalid},
 		"unknown kid":                 {idp.Key{ID: "new", Alg: "ES256", Private: other.Private}.Sign(claims(nil), nil), Invalid},
 		"kid a path":                  {header(map[string]any{"alg": "ES256", "kid": "../../../dev/null"}), Invalid},
@@ -248,7 +252,7 @@ func TestForgeries(t *testing.T) {
 		"payload a list":              {k.SignBytes([]byte(`[1]`), nil), Invalid},
 		"payload null":                {k.SignBytes([]byte(`null`), nil), Invalid},
 		"payload followed by more":    {k.SignBytes(append(mustJSON(claims(nil)), "{}"...), nil), Invalid},
-		"payload not UTF-8":           {k.SignBytes([]byte("{\"iss\":\"https://issuer\",\"exp\":9e9,\"sub\":\"\xff\"}"), nil), Invalid},
+		"payload not UTF-8":           {k.SignBytes([]byte("{\"iss\":\"https://issuer\",\"exp\":9e9,\"aud\":\"shop\",\"tenant\":\"acme\",\"level\":3,\"sub\":\"\xff\"}"), nil), Invalid},
 		"JSON serialization":          {`{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`, Invalid},
 		"huge":                        {k.Sign(claims(idp.Claims{"pad": strings.Repeat("x", maxToken)}), nil), Invalid},
 		"empty":                       {"", Invalid},
@@ -430,6 +434,40 @@ func TestKeysOfNoUse(t *testing.T) {
 	}
 	if len(keys.keys) != 1 || keys.keys[0].id != "k" || len(keys.skipped) != len(set.Keys)-1 {
 		t.Errorf("keys %v, skipped %q", keys.keys, keys.skipped)
+	}
+}
+
+// TestKeptFor: nothing is kept for longer than it says, even if nothing speaks against it.
+func TestKeptFor(t *testing.T) {
+	t.Parallel()
+	clock, k := newClock(), idp.NewKey("k", "ES256")
+	registry := prometheus.NewRegistry()
+	v := newTestVerifier(t, Options{Now: clock.Now, Registerer: registry}, inline("i", k))
+	good := k.Sign(idp.Claims{"iss": "i", "exp": clock.Now().Unix() + 1e6}, nil)
+	bad := good[:len(good)-4] + "AAAA"
+	verified := func(token string, reason Reason, misses float64) {
+		t.Helper()
+		want(t, v, token, reason)
+		if n := metric(t, registry, "postern_token_cache_total", "miss"); n != misses {
+			t.Errorf("verified %v times, want %v", n, misses)
+		}
+	}
+	verified(good, Accepted, 1)
+	verified(bad, Invalid, 2)
+	clock.Add(refusedFor - time.Second)
+	verified(bad, Invalid, 2)
+	clock.Add(time.Second)
+	verified(bad, Invalid, 3)
+	verified(good, Accepted, 3)
+	clock.Add(verifiedFor)
+	verified(good, Accepted, 4)
+}
+
+func TestSmallKeys(t *testing.T) {
+	t.Parallel()
+	small := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), minRSABits-2), E: 65537}
+	if _, err := algorithmsOf(small, nil); err == nil || !strings.Contains(err.Error(), "2047 bits") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -266,6 +266,28 @@ type cases = map[string]struct {
 	reason  Reason
 }
 
+// counting counts what is asked of a verifier.
+type counting struct {
+	tokens
+	asked map[string]int
+}
+
+func (c counting) Verify(ctx context.Context, token []byte) authn.Result {
+	c.asked[string(token)]++
+	return c.tokens.Verify(ctx, token)
+}
+
+// TestAskedOnce: however many requirements name a credential, it is verified once.
+func TestAskedOnce(t *testing.T) {
+	t.Parallel()
+	o := compile(t, operation(all(header("admin")), all(header("read"), header("write")), all(anyOf("x", "read"))))
+	c := counting{known, map[string]int{}}
+	o.tokens = c
+	if d := o.Decide(t.Context(), with("authorization", "Bearer ann")); d.Reason != Allowed || c.asked["ann"] != 1 {
+		t.Errorf("%v, asked %v", d.Reason, c.asked)
+	}
+}
+
 // TestTold is what a pass changes in the request: who calls is told, the credential is gone, and nothing that the client
 // itself said under those names survives.
 func TestTold(t *testing.T) {
