@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -159,8 +158,7 @@ func (r *ruleSet) add(api *model.API, o *model.Operation, l *model.Limit, perOpe
 	return rule
 }
 
-// resource names the rules and everything that refers to them; unnamed if there are none. The name is the hash of the
-// content with the rules numbered in their order; with the name known the numbers become ids.
+// resource names the rules, and everything that refers to them by their ids; unnamed if there are none.
 func (r *ruleSet) resource(api string) Resource {
 	if len(r.rules) == 0 {
 		return Resource{}
@@ -170,13 +168,7 @@ func (r *ruleSet) resource(api string) Resource {
 			cmp.Compare(a.Limit, b.Limit), strings.Compare(fmt.Sprint(a.Shadow), fmt.Sprint(b.Shadow)))
 	})
 	l := &posternv1.Limits{Api: api, Rules: r.rules, Requires: []string{posternv1.RequiresFixedWindow}}
-	for i, rule := range r.rules {
-		rule.Id = strconv.Itoa(i)
-	}
-	name := posternv1.ContentHash(l)
-	for _, rule := range r.rules {
-		rule.Id = name[:16] + "/" + rule.Id
-	}
+	name := posternv1.NameLimits(l)
 	for _, u := range r.users {
 		for filter, rules := range u.byFilter {
 			for _, rule := range rules {
