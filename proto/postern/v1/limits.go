@@ -6,16 +6,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// NameLimits fills in the ids of the rules and returns the resource's name. The name is the hash of the content without
-// the ids, since they repeat its first 16 digits: "<16 digits>/<position>". Whatever ids were there before are replaced, so
-// that a reader proves name and ids by naming a clone.
+// NameLimits fills in the ids of the rules and returns the resource's name. Ids repeat the name's first 16 digits, so the
+// name is the hash of the content with the rules' positions in place of their ids; then these become "<16 digits>/<position>".
+// Whatever ids were there before are replaced: a reader proves name and ids by naming a clone.
 func NameLimits(l *Limits) string {
-	for _, r := range l.GetRules() {
-		r.Id = ""
+	for i, r := range l.GetRules() {
+		r.Id = strconv.Itoa(i)
 	}
 	name := ContentHash(l)
-	for i, r := range l.GetRules() {
-		r.Id = name[:16] + "/" + strconv.Itoa(i)
+	for _, r := range l.GetRules() {
+		r.Id = name[:16] + "/" + r.Id
 	}
 	return name
 }
