@@ -161,6 +161,10 @@ func (a *Adapter) notify(e xds.Event) {
 	log := a.log.With("gateway", e.Node.ID, "role", e.Node.Role)
 	switch e.Kind {
 	case xds.Connected:
+		if e.Node.Label != a.options.Label {
+			log.Warn("gateway refused: it has another label", "label", e.Node.Label, "want", a.options.Label)
+			break
+		}
 		log.Info("gateway connected")
 	case xds.Disconnected:
 		log.Info("gateway disconnected")

@@ -11,6 +11,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/internal/xds"
 	"github.com/postern-gateway/postern/internal/xds/xdstest"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
@@ -250,6 +251,33 @@ func TestRejectedByAGatewayThatComesLater(t *testing.T) {
 	gw.Wait("both scopes", func(have map[string]map[string]string) bool { return len(have[xds.RouteType]) == 2 })
 }
 
+func TestWhatWasThereBeforeIsRejectedToo(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.api("shop", "a", "/a", "/x", "/poison")
+	p.api("shop", "b", "/b", "/x")
+	p.start(nil, "shop")
+	easy := p.gateway("easy", xds.RoleEnvoy, xdstest.Options{})
+	for _, role := range []string{xds.RoleEnforcer, xds.RoleRateLimiter} {
+		p.gateway("its "+role, role, xdstest.Options{})
+	}
+	p.until("serving", p.Serving)
+	p.until("proven", func() bool { return p.publisher.Proven("a/1.0.0") })
+	first := p.of("shop", "a/1.0.0").Revision
+	easy.Close()
+	p.until("easy is gone", func() bool {
+		return slices.ContainsFunc(p.Status().Gateways, func(g publish.Gateway) bool { return g.ID == "easy" && g.State == publish.Lost })
+	})
+	p.api("shop", "a", "/a", "/x", "/more/poison")
+	p.until("the edit", func() bool { return p.of("shop", "a/1.0.0").Revision != first })
+
+	p.gateway("strict", xds.RoleEnvoy, xdstest.Options{Refuse: refusePoison})
+	if s := p.untilState("shop", "a/1.0.0", Rejected); s.Revision != "" {
+		t.Errorf("status %+v", s)
+	}
+	p.until("serving b", p.Serving)
+}
+
 func TestRestartResendsNothing(t *testing.T) {
 	t.Parallel()
 	p := newSite(t)
@@ -355,6 +383,9 @@ func TestAutoRouting(t *testing.T) {
 	p.api("shop", "root", "/", "/{anything}")
 	p.start(func(o *Options) { o.AutoRouting = true }, "shop")
 	p.untilState("shop", "root/1.0.0", Live)
+	if !strings.Contains(p.log.String(), "mode=flat") {
+		t.Errorf("the log does not tell the mode:\n%s", p.log.String())
+	}
 }
 
 func TestScopelessOperationIsRefusedAlone(t *testing.T) {

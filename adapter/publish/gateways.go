@@ -76,7 +76,9 @@ func (p *Publisher) Notify(e xds.Event) {
 	case xds.Disconnected:
 		p.drop(e.Stream)
 	case xds.Acked:
-		p.metrics.verdict(e.TypeURL, "ack")
+		if !e.Known {
+			p.metrics.verdict(e.TypeURL, "ack")
+		}
 		if peer := p.peers[e.Stream]; peer != nil {
 			p.acked(peer, e)
 		}

@@ -96,6 +96,7 @@ type Publisher struct {
 	gateways map[string]*gateway // Envoys seen lately, by node id
 	era      uint64              // grows with each retirement
 	retirees []key
+	purged   bool          // clients no longer keep what an earlier adapter gave them
 	stir     chan struct{} // closed at the next event
 	late     []Rejection
 	lateC    chan struct{}
@@ -286,7 +287,8 @@ func (p *Publisher) Tick() {
 			delete(p.gateways, id)
 		}
 	}
-	if now.Sub(p.started) > p.options.Remember {
+	if !p.purged && now.Sub(p.started) > p.options.Remember {
+		p.purged = true
 		p.caches[posternv1.PolicyType].Retain(false)
 		p.caches[posternv1.LimitsType].Retain(false)
 	}

@@ -35,6 +35,8 @@ type Event struct {
 	TypeURL   string
 	Resources []Item
 	Removed   []string
+	// Known: of an Acked, that nothing was sent for it; the client had confirmed the same before.
+	Known bool
 	// Words are the client's own. Retried: the response held several resources, and now each is sent
 	// again by itself; the verdict on each is still to come.
 	Words   string

@@ -228,7 +228,7 @@ func (s *stream) remove(sub *subscription, names []string) error {
 // of something that is not sent.
 func (s *stream) settled(sub *subscription, d difference) {
 	if len(d.same) > 0 || len(d.absent) > 0 {
-		s.notify(Event{Kind: Acked, TypeURL: sub.typeURL, Resources: d.same, Removed: d.absent})
+		s.notify(Event{Kind: Acked, TypeURL: sub.typeURL, Resources: d.same, Removed: d.absent, Known: true})
 	}
 }
 

@@ -121,7 +121,10 @@ func (g *Gateway) run() {
 		if words != "" {
 			answer.ErrorDetail = &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: words}
 		}
-		// why before: who sees the state may rely on everything sent for it
+		// why before: who sees the state may rely on everything having been sent
+		if words == "" {
+			g.followScopes(m)
+		}
 		if !g.options.Silent {
 			g.send(answer)
 		}
@@ -142,6 +145,22 @@ func (g *Gateway) refusal(m *discoveryv3.DeltaDiscoveryResponse) string {
 	return strings.Join(all, "\n")
 }
 
+// followScopes asks for the route tables of new scopes, and for those of gone ones no more.
+func (g *Gateway) followScopes(m *discoveryv3.DeltaDiscoveryResponse) {
+	if m.TypeUrl != xds.ScopeType {
+		return
+	}
+	r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.RouteType, ResourceNamesUnsubscribe: m.RemovedResources}
+	for _, scope := range m.Resources {
+		if g.Version(xds.ScopeType, scope.Name) == "" {
+			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, routesOf(scope))
+		}
+	}
+	if len(r.ResourceNamesSubscribe)+len(r.ResourceNamesUnsubscribe) > 0 {
+		g.send(r)
+	}
+}
+
 func (g *Gateway) take(m *discoveryv3.DeltaDiscoveryResponse, accepted bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -152,28 +171,20 @@ func (g *Gateway) take(m *discoveryv3.DeltaDiscoveryResponse, accepted bool) {
 		have = map[string]string{}
 		g.versions[m.TypeUrl] = have
 	}
-	subscribe := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.RouteType}
 	for _, r := range m.Resources {
 		if !accepted {
 			g.log = append(g.log, fmt.Sprintf("%s !%s", short, r.Name))
 			continue
 		}
 		g.log = append(g.log, fmt.Sprintf("%s +%s", short, r.Name))
-		if _, ok := have[r.Name]; !ok && m.TypeUrl == xds.ScopeType {
-			subscribe.ResourceNamesSubscribe = append(subscribe.ResourceNamesSubscribe, routesOf(r))
-		}
 		have[r.Name], _, _ = strings.Cut(r.Version, "~")
 	}
 	for _, name := range m.RemovedResources {
 		g.log = append(g.log, fmt.Sprintf("%s -%s", short, name))
 		delete(have, name)
 		if m.TypeUrl == xds.ScopeType { // scopes and their routes have one name
-			subscribe.ResourceNamesUnsubscribe = append(subscribe.ResourceNamesUnsubscribe, name)
 			delete(g.versions[xds.RouteType], name)
 		}
-	}
-	if len(subscribe.ResourceNamesSubscribe)+len(subscribe.ResourceNamesUnsubscribe) > 0 {
-		g.send(subscribe)
 	}
 	close(g.changed)
 	g.changed = make(chan struct{})
