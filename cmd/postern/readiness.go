@@ -1,0 +1,62 @@
+package main
+
+import (
+	"slices"
+	"sync"
+)
+
+// readiness is why not everything committed is served.
+type readiness struct {
+	mu      sync.Mutex
+	envoy   bool
+	ending  bool
+	waiters []func() []string
+}
+
+// also adds somebody who is asked each time.
+func (r *readiness) also(reasons func() []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiters = append(r.waiters, reasons)
+}
+
+// until is a reason that holds until ready says yes.
+func (r *readiness) until(ready func() bool, reason string) {
+	r.also(func() []string {
+		if ready() {
+			return nil
+		}
+		return []string{reason}
+	})
+}
+
+func (r *readiness) setEnvoy(live bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.envoy = live
+}
+
+// end says that the gateway is on its way out, so that nobody sends it more.
+func (r *readiness) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ending = true
+}
+
+// reasons are none if the gateway is ready.
+func (r *readiness) reasons() []string {
+	r.mu.Lock()
+	waiters, envoy, ending := slices.Clone(r.waiters), r.envoy, r.ending
+	r.mu.Unlock()
+	if ending {
+		return []string{"the gateway is stopping"}
+	}
+	var reasons []string
+	if !envoy {
+		reasons = append(reasons, "envoy is not live")
+	}
+	for _, w := range waiters {
+		reasons = append(reasons, w()...)
+	}
+	return reasons
+}

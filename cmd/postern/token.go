@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern-gateway/postern/internal/config"
+	"github.com/postern-gateway/postern/toolkit/devissuer"
+)
+
+func newToken() *cobra.Command {
+	var token devissuer.Token
+	var scopes string
+	var claims []string
+	var settings settings
+	c := &cobra.Command{
+		Use:   "token",
+		Short: "Sign a token that a gateway in --dev accepts",
+		Long: `Signs a JWT of the development issuer, whose key lies in the data folder. Only a gateway that was started with
+--dev, from the same data folder, accepts it.
+
+A claim is a string, unless := is written for =: then it is JSON.`,
+		Example: `  postern token --sub ann --scope "read:pets write:pets"
+  postern token --claim aud=petstore --claim level:=3 --ttl 5m
+  curl -H "Authorization: Bearer $(postern token)" http://127.0.0.1:9090/petstore/1.0.0/pet/1`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			token.Scopes = strings.Fields(scopes)
+			if token.Claims, err = parseClaims(claims); err != nil {
+				return usage(err)
+			}
+			if token.TTL <= 0 {
+				return usage(fmt.Errorf("--ttl %s: a token must live for some time", token.TTL))
+			}
+			cfg, _, err := settings.load(c)
+			if err != nil {
+				return err
+			}
+			issuer, err := devissuer.Open(cfg.DataDir)
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			signed, err := issuer.Sign(token, now)
+			if err != nil {
+				return err
+			}
+			if asJSON(c) {
+				return printJSON(c, map[string]any{"token": signed, "expires": now.Add(token.TTL).UTC().Format(time.RFC3339)})
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), signed)
+			return err
+		},
+	}
+	c.Flags().StringVar(&token.Subject, "sub", "dev", "the subject")
+	c.Flags().StringVar(&scopes, "scope", "", "the scopes, separated by spaces")
+	c.Flags().StringArrayVar(&claims, "claim", nil, "a further claim, name=text or name:=JSON; may be repeated")
+	c.Flags().DurationVar(&token.TTL, "ttl", time.Hour, "how long it is good for")
+	settings.flags(c)
+	config.Flags(c.Flags(), "dataDir")
+	return c
+}
+
+func parseClaims(pairs []string) (map[string]any, error) {
+	claims := map[string]any{}
+	for _, pair := range pairs {
+		name, text, ok := strings.Cut(pair, "=")
+		name, isJSON := strings.CutSuffix(name, ":")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--claim %s: write name=text or name:=JSON", pair)
+		}
+		claims[name] = text
+		if isJSON {
+			var value any
+			if err := json.Unmarshal([]byte(text), &value); err != nil {
+				return nil, fmt.Errorf("--claim %s: what follows := is not JSON: %w", name, err)
+			}
+			claims[name] = value
+		}
+	}
+	return claims, nil
+}
