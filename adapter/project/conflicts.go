@@ -1,7 +1,7 @@
 package project
 
 import (
-	"strings"
+	"slices"
 
 	"github.com/postern-gateway/postern/adapter/model"
 )
@@ -30,19 +30,14 @@ func (c *compiler) conflicts(apis []model.API) {
 	}
 }
 
-// sharedHost is a host at which both answer; "" is any host. No hosts are all of them.
+// sharedHost is a host that both name; "" if both leave it open. An API that names a host goes before one that does not.
 func sharedHost(a, b []string) (string, bool) {
-	if len(a) == 0 {
-		a, b = b, a
-	}
-	if len(b) == 0 {
-		return strings.Join(a[:min(len(a), 1)], ""), true
+	if len(a) == 0 || len(b) == 0 {
+		return "", len(a) == len(b)
 	}
 	for _, host := range a {
-		for _, other := range b {
-			if host == other {
-				return host, true
-			}
+		if slices.Contains(b, host) {
+			return host, true
 		}
 	}
 	return "", false

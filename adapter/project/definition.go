@@ -122,7 +122,7 @@ func (d *definition) operations() []model.Operation {
 		if strings.HasPrefix(m.key, "x-") {
 			continue
 		}
-		t, err := parseTemplate(m.key)
+		err := checkPath(m.key)
 		if err != nil {
 			d.refuse(m.keyAt(), "bad-path", "the path %q cannot be served: %v", m.key, err)
 		}
@@ -136,12 +136,13 @@ func (d *definition) operations() []model.Operation {
 				continue
 			}
 			before := d.withoutBackend
-			out = append(out, d.operation(strings.ToUpper(method), t, place{api: d.root, path: item, operation: n}))
+			o := d.operation(strings.ToUpper(method), m.key, place{api: d.root, path: item, operation: n})
+			out = append(out, o)
 			if d.withoutBackend == 1 && before == 0 {
 				first = n.keyAt()
 			}
 			if err == nil {
-				all = append(all, routed{template: t, at: n.keyAt(), method: strings.ToUpper(method)})
+				all = append(all, routed{template: model.ParseTemplate(m.key), method: o.Method, path: m.key, at: o.Origin})
 			}
 		}
 	}
@@ -210,11 +211,11 @@ func (d *definition) pathItem(m *node) *node {
 	return m
 }
 
-func (d *definition) operation(method string, t template, p place) model.Operation {
+func (d *definition) operation(method, path string, p place) model.Operation {
 	d.lint(p.operation, atOperation)
 	o := model.Operation{
 		Method:     method,
-		Path:       t.String(),
+		Path:       path,
 		Security:   d.security(p),
 		Production: d.production(p),
 		Sandbox:    d.sandbox(p),
