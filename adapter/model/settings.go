@@ -15,6 +15,10 @@ type Settings struct {
 	BodyBytes          uint64 `yaml:"bodyBytes"`
 	KeepEscapedSlashes bool   `yaml:"keepEscapedSlashes"` // else %2F in a path is refused
 
+	// SystemCA is the file of authorities trusted for backends that name none of their own, on the machines the Envoys run
+	// on; "" is /etc/ssl/certs/ca-certificates.crt.
+	SystemCA string `yaml:"systemCA,omitempty"`
+
 	ErrorFormat ErrorFormat `yaml:"errorFormat"`
 	OnFailure   OnFailure   `yaml:"onFailure"` // limits.onFailure
 	// TierPerAPI: an API's tier replaces those of its operations; else an operation's own replaces the API's.

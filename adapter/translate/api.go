@@ -58,7 +58,7 @@ func compile(s model.Settings, api model.API) (*compiled, []model.Problem) {
 			c.scopes = append(c.scopes, key)
 		}
 		p.operations = append(p.operations, &operation{
-			Operation: o, backends: c.backends(o), limits: rules.of(s, &api, o),
+			Operation: o, backends: c.backends(s, o), limits: rules.of(s, &api, o),
 		})
 	}
 	slices.SortFunc(c.paths, func(a, b *path) int { return a.template.Compare(b.template) })

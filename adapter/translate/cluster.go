@@ -29,6 +29,10 @@ const (
 	connectTimeout   = 5 * time.Second
 	manyConnections  = 100_000 // why: Envoy's default of 1024 requests per cluster is a limit nobody asked for
 	certificateMatch = "host"
+
+	// defaultSystemCA is where Debian, Ubuntu, Alpine and Envoy's own images keep the authorities they trust. Envoy 1.40
+	// refuses system_root_certs: it wants a file.
+	defaultSystemCA = "/etc/ssl/certs/ca-certificates.crt"
 )
 
 // weighted is a cluster and its part of a backend's requests.
@@ -39,7 +43,7 @@ type weighted struct {
 }
 
 // backends are the clusters of an operation's backend, one for each path and way to connect its endpoints have.
-func (c *compiled) backends(o *model.Operation) []weighted {
+func (c *compiled) backends(s model.Settings, o *model.Operation) []weighted {
 	type group struct {
 		tls  bool
 		path string
@@ -51,7 +55,7 @@ func (c *compiled) backends(o *model.Operation) []weighted {
 	}
 	var backends []weighted
 	for g, endpoints := range groups {
-		cluster := backendCluster(endpoints, &o.Production)
+		cluster := backendCluster(endpoints, &o.Production, cmp.Or(s.SystemCA, defaultSystemCA))
 		c.clusters[cluster.GetName()] = cluster
 		backends = append(backends, weighted{cluster.GetName(), g.path, len(endpoints)})
 	}
@@ -63,7 +67,7 @@ func (c *compiled) backends(o *model.Operation) []weighted {
 
 // backendCluster is the cluster of endpoints that are all TLS or all not. Its name is the first endpoint's, for people,
 // and the hash of the content: equal backends share a cluster, and a redeployment renames none.
-func backendCluster(endpoints []model.Endpoint, b *model.Backend) *clusterv3.Cluster {
+func backendCluster(endpoints []model.Endpoint, b *model.Backend, systemCA string) *clusterv3.Cluster {
 	endpoints = slices.SortedFunc(slices.Values(endpoints), func(a, b model.Endpoint) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), strings.Compare(a.Authority, b.Authority))
 	})
@@ -83,7 +87,7 @@ func backendCluster(endpoints []model.Endpoint, b *model.Backend) *clusterv3.Clu
 	}
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(options)}
 	if endpoints[0].TLS {
-		secure(c, endpoints, b.CA)
+		secure(c, endpoints, b.CA, systemCA)
 	}
 	hash := posternv1.ContentHash(c)
 	c.Name = fmt.Sprintf("%s:%d-%s", endpoints[0].Host, endpoints[0].Port, hash[:12])
@@ -146,7 +150,7 @@ func speakHTTP2() *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {
 
 // secure makes a cluster's connections TLS: SNI and the name in the certificate are those of the endpoint's URL, and
 // the certificate comes from the CA, or from one the system trusts.
-func secure(c *clusterv3.Cluster, endpoints []model.Endpoint, ca string) {
+func secure(c *clusterv3.Cluster, endpoints []model.Endpoint, ca, systemCA string) {
 	hosts := map[string]bool{}
 	for i, e := range endpoints {
 		label := &structpb.Struct{Fields: map[string]*structpb.Value{certificateMatch: structpb.NewStringValue(e.Host)}}
@@ -158,26 +162,26 @@ func secure(c *clusterv3.Cluster, endpoints []model.Endpoint, ca string) {
 		}
 		hosts[e.Host] = true
 		c.TransportSocketMatches = append(c.TransportSocketMatches, &clusterv3.Cluster_TransportSocketMatch{
-			Name: e.Host, Match: label, TransportSocket: tlsTo(e.Host, ca),
+			Name: e.Host, Match: label, TransportSocket: tlsTo(e.Host, ca, systemCA),
 		})
 	}
-	if len(c.TransportSocketMatches) == 1 { // nothing to choose from
-		c.TransportSocket, c.TransportSocketMatches = c.TransportSocketMatches[0].TransportSocket, nil
+	c.TransportSocket = c.TransportSocketMatches[0].TransportSocket // why even beside matches: Envoy looks for ALPN here
+	if len(hosts) == 1 {                                            // nothing to choose from
+		c.TransportSocketMatches = nil
 		for _, e := range c.LoadAssignment.Endpoints[0].LbEndpoints {
 			e.Metadata = nil
 		}
 	}
 }
 
-func tlsTo(host, ca string) *corev3.TransportSocket {
+func tlsTo(host, ca, systemCA string) *corev3.TransportSocket {
 	validation := &tlsv3.CertificateValidationContext{
-		SystemRootCerts: &tlsv3.CertificateValidationContext_SystemRootCerts{},
+		TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: systemCA}},
 		MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{{
 			SanType: tlsv3.SubjectAltNameMatcher_DNS, Matcher: exact(host),
 		}},
 	}
 	if ca != "" {
-		validation.SystemRootCerts = nil
 		validation.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: ca}}
 	}
 	sni := host

@@ -93,22 +93,27 @@ func scopedRoutes(r model.Routing) *hcmv3.ScopedRoutes {
 }
 
 // door runs first of all, after the path was normalized: what a client sends under the reserved prefix goes, then the
-// headers routing works with are written.
+// headers routing works with are written. Envoy believes some of its own headers whoever sent them: they go too.
 func door(r model.Routing) *corev3.TypedExtensionConfig {
 	slashes := "//"
 	for range segmentOf(r) - 3 { // as many as it takes for every path to have the segment, if only an empty one
 		slashes += "/"
 	}
 	mutations := []*mutationv3.HeaderMutation{
-		{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
-			KeyMatcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: posternv1.HeaderPrefix}},
-		}}},
-		setHeader(pathHeader, "%PATH(NQ)%"+slashes),
+		removeHeaders(posternv1.HeaderPrefix),
+		removeHeaders("x-envoy-"),
+		setHeader(pathHeader, "%PATH(NQ:PATH)%"+slashes), // why ":PATH": else x-envoy-original-path is believed first
 	}
 	if r.Flat {
 		mutations = append(mutations, setHeader(scopeHeader, flatScope))
 	}
 	return extension("door", &earlyv3.HeaderMutation{Mutations: mutations})
+}
+
+func removeHeaders(prefix string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
+		KeyMatcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix}},
+	}}}
 }
 
 func setHeader(name, value string) *mutationv3.HeaderMutation {

@@ -1,18 +1,24 @@
 package translate_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -20,6 +26,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/postern-gateway/postern/adapter/model"
@@ -39,7 +46,8 @@ type gateway struct {
 	local    *fixture.GRPC
 	backends map[string]*fixture.Backend // by the endpoint in the model, "host:port"
 
-	listeners map[string]string // address by listener name
+	listeners   map[string]string // address by listener name
+	connections map[string]*connection
 
 	mu      sync.Mutex
 	checks  []map[string]string // context extensions of each check
@@ -49,7 +57,7 @@ type gateway struct {
 // startGateway starts it all; settings by listener name.
 func startGateway(t *testing.T, settings map[string]model.Settings, backends map[string]*fixture.Backend) *gateway {
 	t.Helper()
-	g := &gateway{t: t, backends: backends, listeners: map[string]string{}}
+	g := &gateway{t: t, backends: backends, listeners: map[string]string{}, connections: map[string]*connection{}}
 	g.enforcer = fixture.StartEnforcer(t, g.check)
 	g.limiter = fixture.StartLimiter(t, g.limit("limiter"))
 	g.local = fixture.StartLimiter(t, g.limit("local"))
@@ -64,6 +72,7 @@ func startGateway(t *testing.T, settings map[string]model.Settings, backends map
 		ls, cs := translate.Static(s)
 		l := proto.Clone(ls[0].Message).(*listenerv3.Listener)
 		l.Name = name
+		tell(t, l)
 		listeners = append(listeners, l)
 		for _, c := range cs {
 			clusters[c.Name] = c.Message
@@ -79,6 +88,32 @@ func startGateway(t *testing.T, settings map[string]model.Settings, backends map
 		g.listeners[name] = g.envoy.Address(t, name)
 	}
 	return g
+}
+
+// tell has every answer name the route that was chosen, and its API.
+func tell(t *testing.T, l *listenerv3.Listener) {
+	t.Helper()
+	var m hcmv3.HttpConnectionManager
+	config := l.GetFilterChains()[0].GetFilters()[0].GetTypedConfig()
+	if err := config.UnmarshalTo(&m); err != nil {
+		t.Fatal(err)
+	}
+	header := func(name, value string) *mutationv3.HeaderMutation {
+		return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+			Header: &corev3.HeaderValue{Key: name, Value: value},
+		}}}
+	}
+	mutation, err := anypb.New(&headermutationv3.HeaderMutation{Mutations: &headermutationv3.Mutations{ResponseMutations: []*mutationv3.HeaderMutation{
+		header("x-test-operation", "%ROUTE_NAME%"),
+		header("x-test-api", `%COALESCE({"operators": [{"command": "METADATA", "param": "ROUTE:postern:api"}, {"command": "METADATA", "param": "VIRTUAL_HOST:postern:api"}]})%`),
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.HttpFilters = append([]*hcmv3.HttpFilter{{Name: "tell", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: mutation}}}, m.HttpFilters...)
+	if err := config.MarshalFrom(&m); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // serve puts a delta into Envoy, with the model's endpoints led to the test's backends, and returns how to undo it.
@@ -110,6 +145,12 @@ func (g *gateway) lead(m proto.Message) proto.Message {
 		return m
 	}
 	c = proto.Clone(c).(*clusterv3.Cluster)
+	if s := c.GetTransportSocket(); s != nil {
+		g.trust(s.GetTypedConfig())
+	}
+	for _, m := range c.GetTransportSocketMatches() {
+		g.trust(m.GetTransportSocket().GetTypedConfig())
+	}
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
 	for _, locality := range c.GetLoadAssignment().GetEndpoints() {
 		for _, e := range locality.GetLbEndpoints() {
@@ -122,6 +163,26 @@ func (g *gateway) lead(m proto.Message) proto.Message {
 		}
 	}
 	return c
+}
+
+// trust puts the authorities of the test's backends where the model has an example of one.
+func (g *gateway) trust(config *anypb.Any) {
+	var c tlsv3.UpstreamTlsContext
+	if err := config.UnmarshalTo(&c); err != nil {
+		g.t.Fatal(err)
+	}
+	ca := c.GetCommonTlsContext().GetValidationContext().GetTrustedCa()
+	if ca.GetInlineString() == "" {
+		return
+	}
+	var all string
+	for _, b := range g.backends {
+		all += b.CA
+	}
+	ca.Specifier = &corev3.DataSource_InlineString{InlineString: strings.ReplaceAll(ca.GetInlineString(), exampleCA, all)}
+	if err := config.MarshalFrom(&c); err != nil {
+		g.t.Fatal(err)
+	}
 }
 
 // check admits, unless x-deny holds a code; it tells the backend what it was asked.
@@ -155,8 +216,7 @@ func (g *gateway) check(r *authv3.CheckRequest) *authv3.CheckResponse {
 		Status:          &status.Status{},
 		DynamicMetadata: said(posternv1.MetadataClient, "c0ffee"),
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{
-			header(posternv1.HeaderSubject, "ann"), header("x-test-api", extensions[posternv1.ContextAPI]),
-			header("x-test-operation", extensions[posternv1.ContextOperation]), header("x-test-policy", extensions[posternv1.ContextPolicy]),
+			header(posternv1.HeaderSubject, "ann"),
 		}}},
 	}
 }
@@ -200,57 +260,96 @@ type answer struct {
 	headers http.Header
 	body    string
 	echo    fixture.Echo // of a backend
-	code    string       // of a problem
+	problem problem      // of the gateway
+	code    string       // of the problem
 }
 
-var client = &http.Client{
-	Transport:     &http.Transport{MaxIdleConnsPerHost: 16, DisableCompression: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
-
+// call sends one request, its path byte for byte, and reads the answer.
 func (g *gateway) call(t testing.TB, listener string, c call) answer {
 	t.Helper()
-	req, err := http.NewRequest(c.method, "http://"+g.listeners[listener]+"/", strings.NewReader(c.body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, query, _ := strings.Cut(c.path, "?")
-	req.URL.Opaque, req.URL.RawQuery = "//"+req.URL.Host+path, query // why: sent byte for byte
-	req.Host = c.host
 	if c.host == "" {
-		req.Host = "anywhere.test"
+		c.host = "anywhere.test"
 	}
-	for k, v := range c.headers {
-		req.Header.Set(k, v)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n", c.method, c.path, c.host, len(c.body))
+	for name, value := range c.headers {
+		if value != "" {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+		}
 	}
-	res, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b.WriteString("\r\n" + c.body)
+	res := g.send(t, listener, c.method, b.String())
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := answer{status: res.StatusCode, headers: res.Header, body: string(body)}
-	switch res.Header.Get("Content-Type") {
-	case "application/json":
-		_ = json.Unmarshal(body, &a.echo)
-	case "application/problem+json":
-		var p struct{ Code string }
-		if err := json.Unmarshal(body, &p); err != nil {
+	switch {
+	case len(body) == 0:
+	case res.Header.Get("Content-Type") == "application/json":
+		_ = json.Unmarshal(body, &a.echo) // why: a body of another shape is no echo
+	case res.Header.Get("Content-Type") == "application/problem+json":
+		if err := json.Unmarshal(body, &a.problem); err != nil {
 			t.Fatalf("not a problem: %v: %s", err, body)
 		}
-		a.code = p.Code
+		a.code = a.problem.Code
 	}
 	return a
 }
 
-// operation is what the route told the enforcer it is.
-func (a answer) operation() string { return a.echo.Headers.Get("X-Test-Operation") }
+// send writes a request to a connection of its own listener's, kept open for the next, and reads the answer's header.
+func (g *gateway) send(t testing.TB, listener, method, request string) *http.Response {
+	t.Helper()
+	for attempt := 0; ; attempt++ {
+		c := g.connections[listener]
+		if c == nil {
+			conn, err := net.Dial("tcp", g.listeners[listener])
+			if err != nil {
+				t.Fatal(err)
+			}
+			c = &connection{Conn: conn, reader: bufio.NewReader(conn)}
+			g.connections[listener] = c
+		}
+		if err := c.SetDeadline(time.Now().Add(fixture.Patience)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := io.WriteString(c, request)
+		var res *http.Response
+		if err == nil {
+			res, err = http.ReadResponse(c.reader, &http.Request{Method: method})
+		}
+		if err != nil || res.Close {
+			delete(g.connections, listener)
+			t.Cleanup(func() { _ = c.Close() })
+		}
+		if err == nil {
+			return res
+		}
+		if attempt > 0 { // the first may be a kept connection that Envoy has closed
+			t.Fatal(err)
+		}
+	}
+}
 
-func (a answer) allow() string {
-	methods := strings.Split(a.headers.Get("Allow"), ", ")
-	slices.Sort(methods)
-	return strings.Join(methods, ", ")
+type connection struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+// problem is RFC 9457's.
+type problem struct {
+	Type, Title, Detail, Instance, Code string
+	Status                              int
+}
+
+// operation and api are what the chosen route calls itself.
+func (a answer) operation() string { return known(a.headers.Get("X-Test-Operation")) }
+func (a answer) api() string       { return known(a.headers.Get("X-Test-Api")) }
+
+func known(value string) string {
+	if value == "-" {
+		return ""
+	}
+	return value
 }

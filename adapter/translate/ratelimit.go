@@ -125,6 +125,7 @@ func (r *ruleSet) of(s model.Settings, api *model.API, o *model.Operation) route
 		u.byFilter[filter] = append(u.byFilter[filter], rule)
 	}
 	switch {
+	case o.Untiered && !(s.TierPerAPI && api.Tier != nil):
 	case o.Tier != nil && !(s.TierPerAPI && api.Tier != nil):
 		add(o.Tier, true)
 	case api.Tier != nil:
