@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-gateway/postern/internal/xds"
 	"github.com/postern-gateway/postern/internal/xds/xdstest"
+	"github.com/postern-gateway/postern/test/fixture"
 )
 
 // many writes n projects of one API with five operations each, and returns their folders.
@@ -53,6 +54,13 @@ func BenchmarkEdit(b *testing.B) {
 	}
 }
 
+// revision is what is served of an API, at a cost that does not depend on how many there are.
+func (p *site) revision(project, id string) string {
+	p.board.mu.Lock()
+	defer p.board.mu.Unlock()
+	return p.board.apis[ref{p.path(project), id}].Revision
+}
+
 // BenchmarkStart is from nothing to a gateway that has everything.
 func BenchmarkStart(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
@@ -66,6 +74,30 @@ func BenchmarkStart(b *testing.B) {
 				gw.Close()
 				p.stop()
 			}
+		})
+	}
+}
+
+// BenchmarkEnvoy is an edit until a real Envoy has it, and reports how long adapter and Envoy took from
+// their start until everything was served.
+func BenchmarkEnvoy(b *testing.B) {
+	for _, n := range []int{10, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			p := newSite(b)
+			folders := p.many(n)
+			began := time.Now()
+			p.start(func(o *Options) { o.Watch.Quiet = time.Millisecond }, folders...)
+			fixture.StartEnvoy(b, fixture.EnvoyOptions{XDS: "unix:" + p.socket})
+			p.until("serving", p.Serving)
+			start, i := time.Since(began), 0
+			for b.Loop() {
+				i++
+				folder, id := fmt.Sprintf("p%05d", i%n), fmt.Sprintf("api%05d/1.0.0", i%n)
+				old := p.revision(folder, id)
+				p.one(i%n, fmt.Sprint("/v", i))
+				p.until("the edit", func() bool { return p.revision(folder, id) != old })
+			}
+			b.ReportMetric(start.Seconds(), "start-s")
 		})
 	}
 }
