@@ -13,8 +13,8 @@ import (
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/internal/xds"
-	"github.com/postern-gateway/postern/internal/xds/xdstest"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/test/xdstest"
 )
 
 func TestServesAndFollowsEdits(t *testing.T) {

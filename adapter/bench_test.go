@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/postern-gateway/postern/internal/xds"
-	"github.com/postern-gateway/postern/internal/xds/xdstest"
 	"github.com/postern-gateway/postern/test/fixture"
+	"github.com/postern-gateway/postern/test/xdstest"
 )
 
 // many writes n projects of one API with five operations each, and returns their folders.
