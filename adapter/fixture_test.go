@@ -15,7 +15,7 @@ import (
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/internal/xds"
-	"github.com/postern-gateway/postern/internal/xds/xdstest"
+	"github.com/postern-gateway/postern/test/xdstest"
 )
 
 const patience = 60 * time.Second // the benchmarks' 10,000 APIs on a busy machine
