@@ -15,6 +15,7 @@ type logRelay struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
+	quiet bool // what is said from now on is part of an end that we asked for
 	line  []byte // of which the end has not come
 	last  string // words of the gravest kind said last
 	grave slog.Level
@@ -63,7 +64,17 @@ func (r *logRelay) tell() {
 	if level >= slog.LevelError && level >= r.grave {
 		r.grave, r.last = level, words
 	}
+	if r.quiet {
+		level = slog.LevelDebug
+	}
 	r.log.Log(context.Background(), level, "envoy: "+words, "logger", logger)
+}
+
+// hush: Envoy complains of every connection that it closes itself on its way out.
+func (r *logRelay) hush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.quiet = true
 }
 
 // lastWords are what explains an end best: the last error, or nothing.

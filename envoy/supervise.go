@@ -102,6 +102,7 @@ func (s *supervisor) stop(c *child) {
 		s.Log.Info("draining envoy", "for", s.Drain)
 		s.drain(c)
 	}
+	c.log.hush()
 	c.end(syscall.SIGTERM)
 	select {
 	case <-c.ended:

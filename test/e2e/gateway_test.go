@@ -115,6 +115,9 @@ func launch(t *testing.T, env []string, args ...string) *gateway {
 	}
 	go func() { g.err = g.cmd.Wait(); close(g.ended) }()
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the gateway said:\n%s", g.stderr)
+		}
 		_ = g.cmd.Process.Signal(syscall.SIGINT)
 		select {
 		case <-g.ended:

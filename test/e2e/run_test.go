@@ -286,10 +286,8 @@ func TestEditsAreLive(t *testing.T) {
 			t.Errorf("edit %d took %s", i, took)
 		}
 	}
-	write(t, file, strings.Replace(text, "/hello:", "/hello: [", 1))
-	fixture.WaitFor(t, "the broken edit to be told", func() bool {
-		return strings.Contains(g.stderr.String(), "shop.yaml:7:") || strings.Contains(g.stderr.String(), "shop.yaml:8:")
-	})
+	write(t, file, strings.Replace(text, "security: [{}]", "security: [{ghost: []}]", 1))
+	fixture.WaitFor(t, "the broken edit to be told", func() bool { return strings.Contains(g.stderr.String(), "shop.yaml:5:") })
 	if a := g.get("GET", "/shop/extra4", ""); a.status != 200 {
 		t.Errorf("the last good version: %d %s", a.status, a.body)
 	}
@@ -299,6 +297,7 @@ func TestEditsAreLive(t *testing.T) {
 // load calls a path without a pause until it is stopped.
 type load struct {
 	done         chan struct{}
+	once         sync.Once
 	all          sync.WaitGroup
 	calls        atomic.Int64
 	mu           sync.Mutex
@@ -307,6 +306,7 @@ type load struct {
 
 func (g *gateway) load(path string) *load {
 	l := &load{done: make(chan struct{})}
+	g.t.Cleanup(l.end)
 	l.all.Go(func() {
 		for {
 			select {
@@ -328,10 +328,14 @@ func (g *gateway) load(path string) *load {
 	return l
 }
 
+func (l *load) end() {
+	l.once.Do(func() { close(l.done) })
+	l.all.Wait()
+}
+
 func (l *load) stop(t *testing.T) {
 	t.Helper()
-	close(l.done)
-	l.all.Wait()
+	l.end()
 	t.Logf("%d calls", l.calls.Load())
 	if l.firstFailure != "" || l.calls.Load() == 0 {
 		t.Errorf("of %d calls some failed: %s", l.calls.Load(), l.firstFailure)
