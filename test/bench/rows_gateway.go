@@ -78,7 +78,9 @@ paths:
 	if err := g.ask(ctx, g.url(petPath)); err == nil || !strings.Contains(err.Error(), "401") {
 		return nil, fmt.Errorf("without a token: want 401, got %v", err)
 	}
-	return httpLoad(g.url(petPath), header), nil
+	load := httpLoad(g.url(petPath), header)
+	load = metered(l, "Postern's Envoy", family(g.pid())[1], load)
+	return metered(l, "Postern", g.pid(), load), nil
 }
 
 // yesGateway is the plainest Envoy that asks an always-yes server about every request (yes.yaml). It gets the same requests.
@@ -86,6 +88,7 @@ func yesGateway(ctx context.Context, l *lab, backend string) (rate, error) {
 	if _, err := l.serve(ctx, "yes-authz", l.path("yes")); err != nil {
 		return nil, err
 	}
+	yes := l.processes[len(l.processes)-1]
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -97,7 +100,8 @@ func yesGateway(ctx context.Context, l *lab, backend string) (rate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.start("envoy", exec.Command(l.envoy, "-c", config, "--disable-hot-restart", "--log-level", "warn")); err != nil {
+	envoy, err := l.start("envoy", exec.Command(l.envoy, "-c", config, "--disable-hot-restart", "--log-level", "warn"))
+	if err != nil {
 		return nil, fmt.Errorf("%w (make tools)", err)
 	}
 	token, _, err := issue() // another key's, of the same size
@@ -108,5 +112,7 @@ func yesGateway(ctx context.Context, l *lab, backend string) (rate, error) {
 	if err := until(ctx, 10*time.Second, func() error { return dial(address) }); err != nil {
 		return nil, err
 	}
-	return httpLoad("http://"+address+petPath, "Authorization: Bearer "+token), nil
+	load := httpLoad("http://"+address+petPath, "Authorization: Bearer "+token)
+	load = metered(l, "the plain Envoy", envoy.pid(), load)
+	return metered(l, "the always-yes server", yes.pid(), load), nil
 }

@@ -19,7 +19,8 @@ var startRows = []row{
 			if err != nil {
 				return nil, err
 			}
-			return l.startToServing(gatewayOptions{projects: []string{petstore}, env: []string{"POSTERN_VAR_PETS=" + backends[0]}}), nil
+			return l.startToServing(gatewayOptions{projects: []string{petstore}, env: []string{"POSTERN_VAR_PETS=" + backends[0]}},
+				"/petstore/1.0.0/store/inventory"), nil
 		},
 	},
 	{

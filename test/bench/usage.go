@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,4 +61,21 @@ func worked(pid int) (time.Duration, error) {
 		sum += time.Duration(ns)
 	}
 	return sum, nil
+}
+
+// metered notes the CPU that a process takes for each request while a rate is measured.
+func metered(l *lab, what string, pid int, r rate) rate {
+	return func(ctx context.Context, length time.Duration) (float64, error) {
+		before, err := worked(pid)
+		if err != nil {
+			return 0, err
+		}
+		perSecond, err := r(ctx, length)
+		if err != nil {
+			return 0, err
+		}
+		after, err := worked(pid)
+		l.note(what, (after-before).Seconds()*1e6/(perSecond*length.Seconds()), "µs")
+		return perSecond, err
+	}
 }
