@@ -166,32 +166,36 @@ func NormalizePath(path string, keepEscapedSlashes bool) (string, bool) {
 	return resolve(b.String()), true
 }
 
-// resolve merges slashes and resolves "." and ".." segments; a path never leaves its root.
+// resolve takes "." and ".." out, then merges slashes, in this order: an empty segment is one for ".." to take out. A
+// path never leaves its root; one of slashes alone keeps two of them, as Envoy has it.
 func resolve(path string) string {
 	var out []string
 	segments := strings.Split(path, "/")[1:]
-	slash := true // whether the result ends in a slash
-	for _, s := range segments {
-		slash = s == "" || s == "." || s == ".."
-		switch {
-		case s == "..":
+	for i, s := range segments {
+		switch s {
+		case "..":
 			out = out[:max(len(out)-1, 0)]
-		case !slash:
+		case ".":
+		default:
 			out = append(out, s)
+			continue
+		}
+		if i == len(segments)-1 {
+			out = append(out, "")
 		}
 	}
-	joined := "/" + strings.Join(out, "/")
-	if slash && len(out) > 0 {
-		joined += "/"
+	path = "/" + strings.Join(out, "/")
+	if !strings.Contains(path, "//") {
+		return path
 	}
-	return joined
+	merged := "/" + strings.Join(split(path), "/")
+	if strings.HasSuffix(path, "/") {
+		merged += "/"
+	}
+	return merged
 }
 
-// split cuts a normalized path into its segments; a slash at the end is tolerated.
+// split cuts a path into its segments; empty ones, as after a slash at the end, are none.
 func split(path string) []string {
-	path = strings.Trim(path, "/")
-	if path == "" {
-		return nil
-	}
-	return strings.Split(path, "/")
+	return strings.FieldsFunc(path, func(c rune) bool { return c == '/' })
 }

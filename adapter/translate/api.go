@@ -20,6 +20,7 @@ type compiled struct {
 	limits   Resource // unnamed if nothing is limited
 	clusters map[string]*clusterv3.Cluster
 	scopes   []string // keys, sorted
+	spread   bool     // the base path is too short to say the scope: the operations do
 }
 
 // path is one path template and its operations.
@@ -40,6 +41,7 @@ type operation struct {
 // that would make routing ambiguous.
 func compile(s model.Settings, api model.API) (*compiled, []model.Problem) {
 	c := &compiled{API: api, base: segments(model.EscapePath(api.BasePath)), clusters: map[string]*clusterv3.Cluster{}}
+	c.spread = !s.Routing.Flat && len(c.base) < segmentOf(s.Routing)
 	problems := check(api)
 	byTemplate := map[string]*path{}
 	var rules ruleSet

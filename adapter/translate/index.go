@@ -29,6 +29,22 @@ type Delta struct {
 	Refused []string
 
 	apis map[string]*compiled // what Commit writes; nil removes
+	// What the APIs of the delta belong to, by scope key, cluster name and claim.
+	scopes, clusters, claims map[string][]*compiled
+}
+
+// put gathers an API and what it belongs to.
+func (d *Delta) put(c *compiled) {
+	d.apis[c.ID()] = c
+	for _, key := range c.scopes {
+		d.scopes[key] = append(d.scopes[key], c)
+	}
+	for name := range c.clusters {
+		d.clusters[name] = append(d.clusters[name], c)
+	}
+	for _, claim := range c.claims() {
+		d.claims[claim] = append(d.claims[claim], c)
+	}
 }
 
 // Empty says that nothing changes for anybody.
@@ -43,8 +59,9 @@ type Index struct {
 	apis     map[string]*compiled       // by ID
 	scopes   map[string]map[string]bool // key → IDs of the APIs in it
 	clusters map[string]map[string]bool // name → IDs of the APIs using it
-	claims   map[string]map[string]bool // base path → IDs of the APIs at it
+	claims   map[string]map[string]bool // host and base path → the ID of the API there
 	routes   map[string]string          // name → version
+	spread   map[string]bool            // IDs of the APIs whose base path does not say the scope
 }
 
 // NewIndex is an index that serves nothing yet.
@@ -56,6 +73,7 @@ func NewIndex(s model.Settings) *Index {
 		clusters: map[string]map[string]bool{},
 		claims:   map[string]map[string]bool{},
 		routes:   map[string]string{},
+		spread:   map[string]bool{},
 	}
 }
 
@@ -63,7 +81,9 @@ func NewIndex(s model.Settings) *Index {
 // are. It changes nothing; equal calls on equal indexes give equal deltas, whatever the order of their arguments.
 // Problems that refuse leave the delta empty but for Refused; warnings do not.
 func (x *Index) Plan(put []model.API, remove []string) (Delta, []model.Problem) {
-	d := Delta{apis: map[string]*compiled{}}
+	d := Delta{
+		apis: map[string]*compiled{}, scopes: map[string][]*compiled{}, clusters: map[string][]*compiled{}, claims: map[string][]*compiled{},
+	}
 	for _, id := range remove {
 		if x.apis[id] != nil {
 			d.apis[id] = nil
@@ -73,11 +93,18 @@ func (x *Index) Plan(put []model.API, remove []string) (Delta, []model.Problem) 
 	for _, api := range sorted(put) {
 		c, found := compile(x.settings, api)
 		problems = append(problems, found...)
+		if other := d.apis[api.ID()]; other != nil {
+			problems = append(problems, model.Problem{
+				Origin: api.Origin, Code: "api-taken",
+				Message: fmt.Sprintf("%s is the name and version of the API in %s (project %s), too: change one of them", api.ID(), other.Origin, other.Project),
+			})
+			c = nil
+		}
 		if c == nil {
 			d.Refused = append(d.Refused, api.ID())
 			continue
 		}
-		d.apis[api.ID()] = c
+		d.put(c)
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.apis)) {
 		if clash := x.claimed(d, d.apis[id]); clash != nil {
@@ -97,7 +124,9 @@ func (x *Index) Plan(put []model.API, remove []string) (Delta, []model.Problem) 
 }
 
 func sorted(apis []model.API) []model.API {
-	return slices.SortedFunc(slices.Values(apis), func(a, b model.API) int { return cmp.Compare(a.ID(), b.ID()) })
+	return slices.SortedFunc(slices.Values(apis), func(a, b model.API) int {
+		return cmp.Or(cmp.Compare(a.ID(), b.ID()), cmp.Compare(a.Project, b.Project))
+	})
 }
 
 // Commit makes the index what a plan said. The plan must have been made by this index; of plans made side by side those
@@ -127,7 +156,12 @@ func (x *Index) add(id string, c *compiled) {
 	for name := range c.clusters {
 		join(x.clusters, name, id)
 	}
-	join(x.claims, c.basePath(), id)
+	for _, claim := range c.claims() {
+		join(x.claims, claim, id)
+	}
+	if c.spread {
+		x.spread[id] = true
+	}
 }
 
 func (x *Index) drop(id string, c *compiled) {
@@ -138,7 +172,10 @@ func (x *Index) drop(id string, c *compiled) {
 	for name := range c.clusters {
 		leave(x.clusters, name, id)
 	}
-	leave(x.claims, c.basePath(), id)
+	for _, claim := range c.claims() {
+		leave(x.claims, claim, id)
+	}
+	delete(x.spread, id)
 }
 
 func join(groups map[string]map[string]bool, group, id string) {
@@ -157,47 +194,50 @@ func leave(groups map[string]map[string]bool, group, id string) {
 
 // after are the APIs of a group as they will be, by ID: what it has now, less those the delta changes, and those of the
 // delta that belong.
-func (x *Index) after(d Delta, group map[string]bool, belongs func(*compiled) bool) []*compiled {
-	var members []*compiled
+func (x *Index) after(d Delta, group map[string]bool, joining []*compiled) []*compiled {
+	members := slices.Clone(joining)
 	for id := range group {
 		if _, changed := d.apis[id]; !changed {
 			members = append(members, x.apis[id])
 		}
 	}
-	for _, c := range d.apis {
-		if c != nil && belongs(c) {
-			members = append(members, c)
-		}
-	}
-	slices.SortFunc(members, func(a, b *compiled) int { return cmp.Compare(a.ID(), b.ID()) })
-	return members
+	return byID(members)
 }
 
-// claimed finds another API at the same base path that answers on one of the same hosts.
+func byID(apis []*compiled) []*compiled {
+	slices.SortFunc(apis, func(a, b *compiled) int { return cmp.Compare(a.ID(), b.ID()) })
+	return apis
+}
+
+// claimed finds another API at the same base path on one of the same hosts.
 func (x *Index) claimed(d Delta, c *compiled) *model.Problem {
 	if c == nil {
 		return nil
 	}
-	at := c.basePath()
-	for _, o := range x.after(d, x.claims[at], func(o *compiled) bool { return o.basePath() == at }) {
-		if o.ID() == c.ID() || !shareHost(o.Hosts, c.Hosts) {
-			continue
-		}
-		return &model.Problem{
-			Origin: c.Origin, Code: "base-path-taken",
-			Message: fmt.Sprintf("%s and %s (project %s, %s) both claim the base path %s on the same host: change one's base path or hosts",
-				c.ID(), o.ID(), o.Project, o.Origin, c.BasePath),
+	for _, claim := range c.claims() {
+		for _, o := range x.after(d, x.claims[claim], d.claims[claim]) {
+			if o.ID() != c.ID() {
+				return &model.Problem{
+					Origin: c.Origin, Code: "base-path-taken",
+					Message: fmt.Sprintf("%s and %s (project %s, %s) both claim the base path %s on the same host: change one's base path or hosts",
+						c.ID(), o.ID(), o.Project, o.Origin, c.BasePath),
+				}
+			}
 		}
 	}
 	return nil
 }
 
-// shareHost says whether two lists of hosts claim one host with equal closeness.
-func shareHost(a, b []string) bool {
-	if len(a) == 0 || len(b) == 0 {
-		return len(a) == len(b)
+// claims are the hosts and base paths that nobody else may have.
+func (c *compiled) claims() []string {
+	if len(c.Hosts) == 0 {
+		return []string{anyHost + c.basePath()}
 	}
-	return slices.ContainsFunc(a, func(h string) bool { return slices.Contains(b, h) })
+	var claims []string
+	for _, h := range c.Hosts {
+		claims = append(claims, h+c.basePath())
+	}
+	return claims
 }
 
 // own plans the resources each API has for itself.
@@ -241,15 +281,25 @@ func (x *Index) planClusters(d Delta) Changes {
 	}
 	var changes Changes
 	for name, cluster := range touched {
-		users := x.after(d, x.clusters[name], func(c *compiled) bool { return c.clusters[name] != nil })
-		switch _, known := x.clusters[name]; {
-		case len(users) == 0:
-			changes.Remove = append(changes.Remove, name)
+		users, known := x.clusters[name]
+		switch joining := d.clusters[name]; {
 		case !known:
-			changes.Put = append(changes.Put, resource(name, cluster, ids(users)...))
+			changes.Put = append(changes.Put, resource(name, cluster, ids(byID(joining))...))
+		case len(joining) == 0 && !d.leaves(users):
+			changes.Remove = append(changes.Remove, name)
 		}
 	}
 	return changes.sorted()
+}
+
+// leaves says whether anybody of a group is not changed by the delta.
+func (d *Delta) leaves(group map[string]bool) bool {
+	for id := range group {
+		if _, changed := d.apis[id]; !changed {
+			return true
+		}
+	}
+	return false
 }
 
 func ids(apis []*compiled) []string {
@@ -262,19 +312,16 @@ func ids(apis []*compiled) []string {
 
 // planScopes builds the route tables of the scopes the changed APIs are and were in.
 func (x *Index) planScopes(d Delta) (scopes, routes Changes) {
-	touched := map[string]bool{}
-	for id, c := range d.apis {
-		for _, of := range []*compiled{x.apis[id], c} {
-			if of != nil {
-				for _, key := range of.scopes {
-					touched[key] = true
-				}
-			}
+	var spread []*compiled
+	for _, c := range d.apis {
+		if c != nil && c.spread {
+			spread = append(spread, c)
 		}
 	}
-	for key := range touched {
+	spread = x.after(d, x.spread, spread)
+	for key := range x.touched(d, spread) {
 		name := scopeName(key)
-		members := x.after(d, x.scopes[key], func(c *compiled) bool { return slices.Contains(c.scopes, key) })
+		members := x.after(d, x.scopes[key], d.scopes[key])
 		if len(members) == 0 {
 			scopes.Remove = append(scopes.Remove, name)
 			routes.Remove = append(routes.Remove, name)
@@ -283,9 +330,58 @@ func (x *Index) planScopes(d Delta) (scopes, routes Changes) {
 		if x.scopes[key] == nil {
 			scopes.Put = append(scopes.Put, resource(name, scope(key), ids(members)...))
 		}
+		members = shadowed(members, spread)
 		if r := resource(name, table(x.settings, key, members), ids(members)...); r.Version != x.routes[name] {
 			routes.Put = append(routes.Put, r)
 		}
 	}
 	return scopes.sorted(), routes.sorted()
+}
+
+// touched are the scopes whose tables may change.
+func (x *Index) touched(d Delta, spread []*compiled) map[string]bool {
+	touched := map[string]bool{}
+	touch := func(c *compiled) {
+		for _, key := range c.scopes {
+			touched[key] = true
+		}
+	}
+	for id, c := range d.apis {
+		for _, of := range []*compiled{x.apis[id], c} {
+			if of == nil {
+				continue
+			}
+			touch(of)
+			for _, other := range spread {
+				if of.shadows(other) {
+					touch(other)
+				}
+			}
+		}
+	}
+	return touched
+}
+
+// shadowed adds to the members of a scope the APIs without an operation there that keep some of its requests from a
+// member all the same: there is no falling through to a shorter base path or a less exact host.
+func shadowed(members, spread []*compiled) []*compiled {
+	all := slices.Clone(members)
+	for _, c := range spread {
+		if !slices.Contains(members, c) && slices.ContainsFunc(members, c.shadows) {
+			all = append(all, c)
+		}
+	}
+	return byID(all)
+}
+
+// shadows says that c owns paths which o's operations may match. Only APIs whose base path is too short to say the
+// scope need this: others are in the one scope their paths are in.
+func (c *compiled) shadows(o *compiled) bool {
+	return c.spread && o.spread && c.ID() != o.ID() && len(c.base) >= len(o.base) && slices.Equal(c.base[:len(o.base)], o.base) &&
+		(answers(c.Hosts, o.Hosts) || answers(o.Hosts, c.Hosts))
+}
+
+// answers says whether one of the hosts is covered by the list.
+func answers(list, hosts []string) bool {
+	return len(list) == 0 || slices.ContainsFunc(hosts, func(h string) bool { return model.HostCloseness(list, h) >= 0 })
 }
