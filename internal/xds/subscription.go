@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"maps"
 	"slices"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -52,12 +53,16 @@ func (s *subscription) begin(r *discoveryv3.DeltaDiscoveryRequest) []string {
 			continue
 		}
 		s.names[name], look[name] = struct{}{}, struct{}{}
+		if _, has := s.held[name]; !has {
+			s.held[name] = unsure
+		}
 	}
 	if s.wildcard {
 		for _, name := range s.cache.names() {
 			look[name] = struct{}{}
 		}
 	}
+	maps.DeleteFunc(s.held, func(name, _ string) bool { return !s.wants(name) }) // it may drop those any time
 	if !s.cache.retains() {
 		for _, name := range s.vanished() {
 			look[name] = struct{}{}
@@ -74,10 +79,16 @@ func (s *subscription) subscribe(names []string) []string {
 		if name == Wildcard {
 			s.wildcard = true
 			look = append(look, s.cache.names()...)
+			for name := range s.aloft { // it may arrive, and be taken, after all
+				if _, has := s.held[name]; !has {
+					s.held[name] = unsure
+					look = append(look, name)
+				}
+			}
 			continue
 		}
 		s.names[name] = struct{}{}
-		delete(s.held, name)
+		s.held[name] = unsure
 		look = append(look, name)
 	}
 	slices.Sort(look)
@@ -148,10 +159,9 @@ func (s *subscription) collect(names []string) difference {
 	for i, r := range s.cache.get(names) {
 		name := names[i]
 		held, has := s.held[name]
-		_, named := s.names[name]
 		switch {
-		case r == nil && (has || named && s.aloft[name] == 0):
-			d.removed = append(d.removed, name) // what is asked for by name and is not there is said to be gone
+		case r == nil && has:
+			d.removed = append(d.removed, name) // also what is asked for by name and is not there
 		case !s.wants(name):
 		case r == nil:
 			if s.aloft[name] == 0 {
