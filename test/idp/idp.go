@@ -9,6 +9,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,9 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v3/jwa"
 	"github.com/lestrrat-go/jwx/v3/jwk"
-	"github.com/lestrrat-go/jwx/v3/jws"
+	"github.com/lestrrat-go/jwx/v3/jws/jwsbb"
 )
 
 // Claims of a token.
@@ -144,28 +144,25 @@ func (k Key) Sign(c Claims, header map[string]any) string {
 	return k.SignBytes(payload, header)
 }
 
-// SignBytes signs any payload.
+// SignBytes signs any payload under any header, also what no library would: it is for forgers too. A nil member
+// is left out.
 func (k Key) SignBytes(payload []byte, header map[string]any) string {
-	h := jws.NewHeaders()
-	members := map[string]any{"typ": "JWT"}
+	members := map[string]any{"typ": "JWT", "alg": k.Alg}
 	if k.ID != "" {
 		members["kid"] = k.ID
 	}
 	maps.Copy(members, header)
-	for name, value := range members {
-		if err := h.Set(name, value); err != nil {
-			panic(err)
-		}
-	}
-	alg, ok := jwa.LookupSignatureAlgorithm(k.Alg)
-	if !ok {
-		panic("no algorithm " + k.Alg)
-	}
-	token, err := jws.Sign(payload, jws.WithKey(alg, k.Private, jws.WithProtectedHeaders(h)))
+	maps.DeleteFunc(members, func(_ string, v any) bool { return v == nil })
+	head, err := json.Marshal(members)
 	if err != nil {
 		panic(err)
 	}
-	return string(token)
+	signed := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	signature, err := jwsbb.Sign(k.Private, k.Alg, []byte(signed), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 // Public is the key as a JWK.
