@@ -54,7 +54,6 @@ func (d *definition) compile() model.API {
 	if !d.version() {
 		return model.API{}
 	}
-	d.judge()
 	d.lint(d.root, atAPI)
 
 	name, version := d.identity()
@@ -76,6 +75,7 @@ func (d *definition) compile() model.API {
 	d.namedEndpoints()
 	api.Operations = d.operations()
 	api.CORS = d.cors(methodsOf(api.Operations))
+	d.judge()
 	return api
 }
 

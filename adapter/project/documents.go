@@ -54,10 +54,15 @@ func (d *documents) load(file string) (*document, error) {
 		if data, doc.err = readFile(d.files, file, maxDocumentBytes); doc.err != nil {
 			return
 		}
-		if doc.root, doc.err = parse(file, data); doc.err == nil {
-			quoteVersions(doc.root)
-			doc.json = appendJSON(nil, doc.root)
+		if doc.root, doc.err = parse(file, data); doc.err != nil {
+			return
 		}
+		if weight(doc.root, 1) > maxWeight {
+			doc.err = refusal(model.Origin{File: file}, "document-too-large", "the document is too large for how deep its values are nested; move the inner ones out and refer to them")
+			return
+		}
+		quoteVersions(doc.root)
+		doc.json = appendJSON(nil, doc.root)
 	})
 	return doc, doc.err
 }
@@ -107,6 +112,18 @@ func parse(file string, data []byte) (*node, error) {
 		}
 	}
 	return readYAML(file, data)
+}
+
+// maxWeight bounds the time kin-openapi takes: it reads every value once for each value that holds it.
+const maxWeight = 100 << 20
+
+// weight is the sum, over all values, of what they and all within them are long.
+func weight(n *node, depth int) int {
+	sum := depth * (len(n.key) + len(n.value) + len(`"":"",`))
+	for _, m := range n.members {
+		sum += weight(m, depth+1)
+	}
+	return sum
 }
 
 // quoteVersions makes strings of versions that were written as numbers ("version: 1.0"), as they were meant.

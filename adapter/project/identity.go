@@ -82,7 +82,11 @@ func (d *definition) basePath(version string) string {
 	if err != nil {
 		return "/" // a broken URL is refused where it serves as a backend
 	}
-	if u.Path == "" {
+	switch {
+	case u.Path == "" && u.Host != "":
+		return "/"
+	case u.Host == "" && !strings.HasPrefix(u.Path, "/"):
+		d.refuse(n.at(), "bad-base-path", "the server %s is neither a URL nor a path; write https://host/path or /path", shown(n))
 		return "/"
 	}
 	return d.checkBasePath(n, u.EscapedPath())

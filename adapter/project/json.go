@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
 	"strconv"
 	"unicode/utf8"
 
@@ -19,11 +18,6 @@ import (
 func readJSON(file string, data []byte) (*node, error) {
 	r := jsonReader{file: file, data: data, decoder: json.NewDecoder(bytes.NewReader(data))}
 	r.decoder.UseNumber()
-	for i, b := range data {
-		if b == '\n' {
-			r.newlines = append(r.newlines, i)
-		}
-	}
 	root := &node{file: file}
 	err := r.read(root, 0)
 	if err == nil {
@@ -33,7 +27,7 @@ func readJSON(file string, data []byte) (*node, error) {
 	}
 	var p model.Problem
 	if err != nil && !errors.As(err, &p) {
-		return nil, refusal(r.origin(r.offsetOf(err)), "syntax", "this is not JSON: %v", err)
+		return nil, refusal(r.origin(r.next()), "syntax", "this is not JSON: %v", err)
 	}
 	if err != nil {
 		return nil, err
@@ -42,11 +36,13 @@ func readJSON(file string, data []byte) (*node, error) {
 }
 
 type jsonReader struct {
-	file     string
-	data     []byte
-	decoder  *json.Decoder
-	newlines []int // offsets, to tell lines and columns
-	nodes    int
+	file    string
+	data    []byte
+	decoder *json.Decoder
+	nodes   int
+
+	// The place told last, from which the next one is found: a document may be one long line.
+	offset, line, column int
 }
 
 // next is the offset at which the next token starts.
@@ -58,22 +54,20 @@ func (r *jsonReader) next() int {
 	return i
 }
 
-func (r *jsonReader) offsetOf(err error) int {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return int(max(syntax.Offset-1, 0))
-	}
-	return r.next()
-}
-
+// origin tells line and column of an offset that lies not before the one asked for last.
 func (r *jsonReader) origin(offset int) model.Origin {
-	line := sort.SearchInts(r.newlines, offset)
-	start := 0
-	if line > 0 {
-		start = r.newlines[line-1] + 1
-	}
 	offset = min(offset, len(r.data))
-	return model.Origin{File: r.file, Line: line + 1, Column: utf8.RuneCount(r.data[min(start, offset):offset]) + 1}
+	for r.offset < offset {
+		b := r.data[r.offset]
+		r.offset++
+		switch {
+		case b == '\n':
+			r.line, r.column = r.line+1, 0
+		case utf8.RuneStart(b):
+			r.column++
+		}
+	}
+	return model.Origin{File: r.file, Line: r.line + 1, Column: r.column + 1}
 }
 
 // read fills n, which knows already where in its document it belongs, with the next value.

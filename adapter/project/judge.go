@@ -34,8 +34,8 @@ func (d *definition) judge() {
 	if len(d.problems) == before {
 		d.unreadableParts()
 	}
-	if len(d.problems) == before {
-		d.refuse(model.Origin{File: d.file}, "bad-definition", "this is not a definition that can be read: %s", plain(err))
+	if !model.Refusing(d.problems) { // else the same mistake may be told already, with its place
+		d.refuse(d.root.at(), "bad-definition", "this is not a definition that can be read: %s", plain(err))
 	}
 }
 
@@ -87,6 +87,8 @@ func (d *definition) unreadableParts() {
 		}
 	}
 	unreadablePart[openapi3.Info](d, d.root.get("info"))
+	unreadablePart[openapi3.Tags](d, d.root.get("tags"))
+	unreadablePart[openapi3.SecurityRequirements](d, d.root.get("security"))
 	if d.swagger2 {
 		unreadableMembers[openapi2.SchemaRef](d, d.root.get("definitions"))
 		unreadableMembers[openapi2.Parameter](d, d.root.get("parameters"))
@@ -94,6 +96,7 @@ func (d *definition) unreadableParts() {
 		unreadableMembers[openapi2.SecurityScheme](d, d.root.get("securityDefinitions"))
 		return
 	}
+	unreadablePart[openapi3.Servers](d, d.root.get("servers"))
 	components := d.root.get("components")
 	unreadableMembers[openapi3.SchemaRef](d, components.get("schemas"))
 	unreadableMembers[openapi3.ParameterRef](d, components.get("parameters"))
@@ -120,7 +123,7 @@ func unreadablePart[T any](d *definition, n *node) {
 }
 
 // mismatch is how encoding/json says that a value is of the wrong type.
-var mismatch = regexp.MustCompile(`cannot unmarshal (\w+) into (?:Go struct )?field (\S+) of type \S+`)
+var mismatch = regexp.MustCompile(`cannot unmarshal (\w+) into (?:Go )?(?:(?:struct )?field (\S+)|value) of type \S+`)
 
 // plain is kin-openapi's error in the author's words: without Go's types, and said once though it tries JSON and YAML.
 func plain(err error) string {
@@ -132,6 +135,6 @@ func plain(err error) string {
 	kinds := map[string]string{"array": "a list", "object": "an object", "string": "a string", "number": "a number", "bool": "true or false"}
 	return mismatch.ReplaceAllStringFunc(words, func(s string) string {
 		m := mismatch.FindStringSubmatch(s)
-		return m[2] + " cannot be " + cmp.Or(kinds[m[1]], m[1])
+		return cmp.Or(m[2], "this") + " cannot be " + cmp.Or(kinds[m[1]], m[1])
 	})
 }

@@ -106,7 +106,7 @@ func (d *definition) requirements(n *node) []model.Alternative {
 		}
 	}
 	if len(out) == 0 && !refused {
-		d.refuse(n.keyAt(), "no-security", "none of the ways to authenticate here is served by this build, so nobody could call; add a bearer, oauth2 or openIdConnect scheme")
+		d.refuse(n.keyAt(), "no-security", "none of the ways to authenticate here is served by this build, so nobody could call; add a bearer, oauth2 or openIdConnect scheme, or write x-wso2-disable-security: true to let everybody in")
 	}
 	return out
 }

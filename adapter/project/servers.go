@@ -57,6 +57,10 @@ func (d *definition) serverBackend(n *node) *model.Backend {
 		if !d.is(server, "a server", object) {
 			continue
 		}
+		if server.get("url").text() == "" {
+			d.refuse(server.at(), "bad-endpoint", "this server has no url; write one, or remove the server")
+			continue
+		}
 		address, ok := d.serverURL(server)
 		if !ok {
 			tried++ // and refused
@@ -91,6 +95,10 @@ func (d *definition) swaggerServer() *model.Backend {
 	d.backends[n] = nil
 	host, ok := d.variables.expand(&d.report, n)
 	if !ok {
+		return d.unusable(n)
+	}
+	if strings.Contains(host, "/") {
+		d.refuse(n.at(), "bad-endpoint", "the host is a name, with a port at most; its scheme goes into schemes, its path into basePath")
 		return d.unusable(n)
 	}
 	scheme := "https"
