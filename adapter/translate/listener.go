@@ -51,7 +51,7 @@ func connectionManager(s model.Settings) *hcmv3.HttpConnectionManager {
 		LocalReplyConfig:              localReplies(s.ErrorFormat),
 
 		UseRemoteAddress:             wrapperspb.Bool(true), // whom the connection comes from, not what a header says
-		InternalAddressConfig:        &hcmv3.HttpConnectionManager_InternalAddressConfig{},
+		InternalAddressConfig:        nobodyInternal(),
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,
 		PathWithEscapedSlashesAction: escapedSlashes,
@@ -72,6 +72,15 @@ func connectionManager(s model.Settings) *hcmv3.HttpConnectionManager {
 			InitialStreamWindowSize:     wrapperspb.UInt32(64 << 10),
 			InitialConnectionWindowSize: wrapperspb.UInt32(1 << 20),
 		},
+	}
+}
+
+// nobodyInternal makes Envoy trust no client for its address: a client it calls internal, which by default is every one of
+// a private network, chooses its own request id and is believed further headers. An empty list would mean the default;
+// nobody has the broadcast address.
+func nobodyInternal() *hcmv3.HttpConnectionManager_InternalAddressConfig {
+	return &hcmv3.HttpConnectionManager_InternalAddressConfig{
+		CidrRanges: []*corev3.CidrRange{{AddressPrefix: "255.255.255.255", PrefixLen: wrapperspb.UInt32(32)}},
 	}
 }
 
