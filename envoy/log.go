@@ -15,7 +15,7 @@ type logRelay struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	quiet bool // what is said from now on is part of an end that we asked for
+	quiet bool   // what is said from now on is part of an end that we asked for
 	line  []byte // of which the end has not come
 	last  string // words of the gravest kind said last
 	grave slog.Level

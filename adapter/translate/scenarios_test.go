@@ -24,8 +24,9 @@ func scenarios() []scenario {
 
 func routing() []scenario {
 	return []scenario{
-		{name: "one-api", apis: []model.API{api("petstore/1.0.0", "/petstore/1.0.0",
-			ops("GET /pet/{petId}", "DELETE /pet/{petId}", "POST /pet", "GET /pet/findByStatus", "GET /")...)},
+		{
+			name: "one-api", apis: []model.API{api("petstore/1.0.0", "/petstore/1.0.0",
+				ops("GET /pet/{petId}", "DELETE /pet/{petId}", "POST /pet", "GET /pet/findByStatus", "GET /")...)},
 			calls: `
 GET /petstore/1.0.0/pet/1?x=1&y=%20&x= => 200 GET /pet/{petId} -> pets /v2/pet/1?x=1&y=%20&x=
 GET /petstore/1.0.0/pet/1/ => 200 GET /pet/{petId} -> pets /v2/pet/1/
@@ -50,7 +51,8 @@ GET /petstor => 404
 GET / => 404
 GET /petstore/1.0.0/pet/a%2Fb => 400
 GET /petstore/1.0.0/pet/a%00b => 400
-`},
+`,
+		},
 		{name: "two-definitions", apis: []model.API{
 			api("petstore/1.0.0", "/petstore/1.0.0", op("GET /pet/{petId}")),
 			api("orders/v2", "/orders/v2", op("GET /order/{id}", to(backend("http://orders.test"))), op("POST /order", to(backend("http://orders.test")))),

@@ -113,7 +113,7 @@ func TestCounts(t *testing.T) {
 	t.Parallel()
 	stream, registry := serve(t)
 	unfinished := logged("petstore/1.0.0", "GET /pet/{petId}", 200, time.Second)
-	unfinished.CommonProperties.IntermediateLogEntry = true
+	unfinished.CommonProperties.AccessLogType = datav3.AccessLogType_DownstreamPeriodic
 	left := logged("petstore/1.0.0", "GET /pet/{petId}", 0, 20*time.Millisecond)
 	left.Response.ResponseCode = nil
 	for _, m := range []*accesslogv3.StreamAccessLogsMessage{

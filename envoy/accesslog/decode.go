@@ -11,7 +11,7 @@ type entry struct {
 	api, operation []byte
 	code           uint16
 	duration       time.Duration
-	unfinished     bool // a report in the middle of a long request
+	unfinished     bool // a report from the beginning or the middle of a request
 }
 
 // Field numbers. Source: Envoy API, service/accesslog/v3/als.proto, data/accesslog/v3/accesslog.proto.
@@ -24,9 +24,15 @@ const (
 
 	responseCode = 1 // HTTPResponseProperties.response_code, a UInt32Value
 
-	commonCustomTags   = 22 // AccessLogCommon.custom_tags, map<string, string>
-	commonDuration     = 23 // .duration
-	commonIntermediate = 27 // .intermediate_log_entry
+	commonCustomTags = 22 // AccessLogCommon.custom_tags, map<string, string>
+	commonDuration   = 23 // .duration
+	commonLogType    = 33 // .access_log_type
+)
+
+// AccessLogType of entries about a request that goes on.
+const (
+	logTypeStart    = 4
+	logTypePeriodic = 5
 )
 
 // read counts every entry of a StreamAccessLogsMessage.
@@ -77,8 +83,8 @@ func (e *entry) readCommon(number protowire.Number, part []byte, value uint64) e
 			}
 			return nil
 		})
-	case commonIntermediate:
-		e.unfinished = value != 0
+	case commonLogType:
+		e.unfinished = value == logTypeStart || value == logTypePeriodic
 	}
 	return nil
 }

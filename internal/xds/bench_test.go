@@ -20,7 +20,7 @@ import (
 
 // BenchmarkChange is one changed RouteConfiguration, from the cache to the client's ACK, with 10 and
 // with 10,000 subscribed by name: this server, and go-control-plane's delta server over its
-// LinearCache. The numbers stand in docs/decisions/0001-own-delta-server.md.
+// LinearCache. The numbers stand in docs/decisions/0008-own-delta-server.md.
 func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		b.Run(fmt.Sprintf("own/%d", n), func(b *testing.B) {

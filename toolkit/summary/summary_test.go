@@ -66,8 +66,10 @@ func TestManyAreNotAllTold(t *testing.T) {
 	t.Parallel()
 	var g summary.Gateway
 	for i := range 30 {
-		g.APIs = append(g.APIs, model.API{Name: fmt.Sprint("api", i), Version: "1", BasePath: "/", Hosts: []string{"*.shop.example"},
-			Operations: []model.Operation{{Method: "DELETE", Path: "/*", Security: model.Security{Disabled: true}}}})
+		g.APIs = append(g.APIs, model.API{
+			Name: fmt.Sprint("api", i), Version: "1", BasePath: "/", Hosts: []string{"*.shop.example"},
+			Operations: []model.Operation{{Method: "DELETE", Path: "/*", Security: model.Security{Disabled: true}}},
+		})
 	}
 	g.HTTP = "[::1]:80"
 	g.Fill()
