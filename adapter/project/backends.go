@@ -1,6 +1,7 @@
 package project
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +77,7 @@ func (d *definition) endpoints(n *node) *model.Backend {
 	d.backends[n] = &model.Backend{}
 	found := n
 	if n.kind == text {
-		if found = d.named(n); found == nil {
+		if found = d.byName(n); found == nil {
 			return d.backends[n]
 		}
 	}
@@ -86,32 +87,22 @@ func (d *definition) endpoints(n *node) *model.Backend {
 
 const referencePrefix = "#/x-wso2-endpoints/"
 
-// named finds the endpoint object that a reference names, nil if there is none.
-func (d *definition) named(n *node) *node {
+// byName finds the endpoint object that a reference names, nil if there is none.
+func (d *definition) byName(n *node) *node {
 	name, ok := strings.CutPrefix(n.value, referencePrefix)
 	if !ok {
 		d.refuse(n.at(), "bad-endpoint", "an endpoint is an object with urls, or a reference such as %q", referencePrefix+"orders")
 		return nil
 	}
-	var known []string
-	for _, item := range d.api().at("x-wso2-endpoints").items() {
-		if found := item.get(name); found != nil && name != "securityConfig" {
-			if found.kind == object {
-				return found
-			}
-			return nil // refused with the list
-		}
-		for _, m := range item.fields() {
-			known = append(known, m.key)
-		}
+	found := d.named[name]
+	if found == nil {
+		d.refuse(n.at(), "unknown-endpoint", "x-wso2-endpoints has no %q%s", name, didYouMean(name, maps.Keys(d.named)))
 	}
-	d.refuse(n.at(), "unknown-endpoint", "x-wso2-endpoints has no %q%s", name, didYouMean(name, known))
-	return nil
+	return found
 }
 
-// namedEndpoints checks the list of endpoints for references, used or not.
+// namedEndpoints reads the list of endpoints for references, used or not.
 func (d *definition) namedEndpoints() {
-	seen := map[string]*node{}
 	for _, item := range d.api().at("x-wso2-endpoints").items() {
 		if !d.is(item, "each item of x-wso2-endpoints", object) {
 			continue
@@ -124,10 +115,10 @@ func (d *definition) namedEndpoints() {
 			if !d.is(m, "the endpoint "+m.key, object) {
 				continue
 			}
-			if other := seen[m.key]; other != nil {
+			if other := d.named[m.key]; other != nil {
 				d.refuse(m.keyAt(), "duplicate-endpoint", "the endpoint %q is defined twice, first at %s; rename one of them", m.key, other.keyAt())
 			}
-			seen[m.key] = m
+			d.named[m.key] = m
 			d.endpoints(m)
 		}
 	}

@@ -23,6 +23,7 @@ type definition struct {
 	// What several operations share is read once, by the node it stands at.
 	backends       map[*node]*model.Backend
 	required       map[*node][]model.Alternative
+	named          map[string]*node // x-wso2-endpoints
 	withoutBackend int
 	warnedSandbox  bool
 	// fragment: the document does not say that it is a definition, so others must refer to it.
@@ -37,6 +38,7 @@ func newDefinition(s *shared, file string) *definition {
 		policies: s.known,
 		backends: map[*node]*model.Backend{},
 		required: map[*node][]model.Alternative{},
+		named:    map[string]*node{},
 	}
 }
 
@@ -205,7 +207,7 @@ func (d *definition) pathItem(m *node) *node {
 	known := append([]string{"$ref", "summary", "description", "servers", "parameters"}, methods...)
 	for _, f := range m.members {
 		if !strings.HasPrefix(f.key, "x-") && !slices.Contains(known, f.key) {
-			d.warn(f.keyAt(), "unknown-member", "a path has no %q%s; it has no effect", f.key, didYouMean(f.key, known))
+			d.warn(f.keyAt(), "unknown-member", "a path has no %q%s; it has no effect", f.key, didYouMean(f.key, slices.Values(known)))
 		}
 	}
 	return m
@@ -239,7 +241,7 @@ func (d *definition) transports() {
 			http = true
 		case "https":
 		default:
-			d.warn(item.at(), "unknown-value", "%q is not a transport%s; write http or https", item.value, didYouMean(item.value, []string{"http", "https"}))
+			d.warn(item.at(), "unknown-value", "%q is not a transport%s; write http or https", item.value, didYouMean(item.value, slices.Values([]string{"http", "https"})))
 		}
 	}
 	if !http {

@@ -123,7 +123,7 @@ func (d *definition) unknownExtension(m *node) {
 			return
 		}
 	}
-	d.warn(m.keyAt(), "unknown-extension", "nobody knows %s; it has no effect%s", m.key, didYouMean(m.key, slices.Collect(maps.Keys(extensions))))
+	d.warn(m.keyAt(), "unknown-extension", "nobody knows %s; it has no effect%s", m.key, didYouMean(m.key, maps.Keys(extensions)))
 }
 
 // place is an operation with what encloses it; extensions at the inner level win.

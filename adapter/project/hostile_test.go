@@ -2,10 +2,12 @@ package project_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/project"
 )
 
@@ -62,6 +64,28 @@ func BenchmarkCompileOneLine(b *testing.B) {
 	for b.Loop() {
 		if p, problems := project.Compile(files, project.Options{}); len(p.APIs) != 1 {
 			b.Fatal(problems)
+		}
+	}
+}
+
+// A project that is wrong everywhere says so, and stops somewhere.
+func TestCountlessProblems(t *testing.T) {
+	t.Parallel()
+	var overlaps, tiers strings.Builder
+	head := "openapi: 3.0.3\ninfo: {title: A, version: '1'}\nservers: [{url: 'http://b'}]\npaths:\n"
+	overlaps.WriteString(head)
+	tiers.WriteString(head)
+	for i := range 3000 {
+		fmt.Fprintf(&overlaps, "  /{a}/x%d: {get: {}}\n  /y%d/{b}: {get: {}}\n", i, i)
+		fmt.Fprintf(&tiers, "  /x%d: {get: {x-wso2-throttling-tier: Nothing%d, x-wso2-nothing%d: 1}}\n", i, i, i)
+	}
+	for name, text := range map[string]string{"overlaps": overlaps.String(), "tiers": tiers.String()} {
+		p, problems := project.Compile(fstest.MapFS{"api_definitions/a.yaml": {Data: []byte(text)}}, project.Options{})
+		if len(p.APIs) > 0 || len(problems) < 1000 || len(problems) > 2100 {
+			t.Errorf("%s: %d problems", name, len(problems))
+		}
+		if !slices.ContainsFunc(problems, func(p model.Problem) bool { return p.Code == "more-problems" }) {
+			t.Errorf("%s: nobody says that there are more", name)
 		}
 	}
 }

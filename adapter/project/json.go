@@ -108,7 +108,7 @@ func (r *jsonReader) read(n *node, depth int) error {
 
 func (r *jsonReader) items(n *node, depth int) error {
 	for r.decoder.More() {
-		m := &node{file: r.file, up: n, index: len(n.members)}
+		m := &node{file: r.file, up: n, number: len(n.members)}
 		if err := r.read(m, depth+1); err != nil {
 			return err
 		}
@@ -137,6 +137,7 @@ func (r *jsonReader) fields(n *node, depth int) error {
 		seen[key] = m
 		n.members = append(n.members, m)
 	}
+	n.index(seen)
 	_, err := r.decoder.Token()
 	return err
 }

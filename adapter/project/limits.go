@@ -64,7 +64,7 @@ func (c *compiler) per(n *node) (keys []model.LimitKey, unserved []string) {
 			dynamic && name != "" && slices.Contains([]string{"header", "query", "claim"}, prefix):
 			unserved = append(unserved, "counting per "+word)
 		default:
-			c.refuse(v.at(), "bad-policy", "nothing can be counted per %q%s", word, didYouMean(word, known))
+			c.refuse(v.at(), "bad-policy", "nothing can be counted per %q%s", word, didYouMean(word, slices.Values(known)))
 		}
 	}
 	slices.Sort(keys)

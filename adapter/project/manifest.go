@@ -94,7 +94,7 @@ func (c *compiler) environments() []string {
 	}
 	if want := c.options.Environment; want != "" && !slices.Contains(names, want) {
 		c.refuse(originOf(environmentFolder), "unknown-environment", "there is no %s/%s.yaml%s; add it, or choose another environment",
-			environmentFolder, want, didYouMean(want, names))
+			environmentFolder, want, didYouMean(want, slices.Values(names)))
 	}
 	return files
 }
@@ -112,10 +112,10 @@ func (c *compiler) checkManifest(n *node, file string, keys []string) {
 	c.strings(n.get("hosts"), "hosts")
 	definitions := n.get("definitions")
 	c.is(definitions, "definitions", object)
-	files := c.list(definitionsFolder)
+	files := c.list(definitionsFolder) // sorted
 	for _, d := range definitions.fields() {
-		if !slices.Contains(files, d.key) {
-			c.refuse(d.keyAt(), "unknown-definition", "there is no %s/%s%s", definitionsFolder, d.key, didYouMean(d.key, files))
+		if _, there := slices.BinarySearch(files, d.key); !there {
+			c.refuse(d.keyAt(), "unknown-definition", "there is no %s/%s%s", definitionsFolder, d.key, didYouMean(d.key, slices.Values(files)))
 		}
 		if !c.is(d, "what is said about "+d.key, object) {
 			continue

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"iter"
 	"strconv"
 	"strings"
 
@@ -27,13 +28,14 @@ func (k kind) String() string {
 // so they can be shared between goroutines.
 type node struct {
 	kind    kind
-	value   string  // of a scalar, as it was written
-	members []*node // of a list or an object, in the order of the file
+	value   string           // of a scalar, as it was written
+	members []*node          // of a list or an object, in the order of the file
+	byKey   map[string]*node // of an object with many members
 
 	file   string
 	up     *node
 	key    string // in an object
-	index  int    // in a list
+	number int    // in a list
 	line   int
 	column int
 	// Where the key of an object's member stands.
@@ -45,12 +47,33 @@ func (n *node) get(key string) *node {
 	if n == nil || n.kind != object {
 		return nil
 	}
+	if n.byKey != nil {
+		return n.byKey[key]
+	}
 	for _, m := range n.members {
 		if m.key == key {
 			return m
 		}
 	}
 	return nil
+}
+
+// keys are the keys of an object.
+func (n *node) keys() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, m := range n.fields() {
+			if !yield(m.key) {
+				return
+			}
+		}
+	}
+}
+
+// index makes get fast in an object whose members are complete, if it has many.
+func (n *node) index(members map[string]*node) {
+	if len(members) > 16 {
+		n.byKey = members
+	}
 }
 
 // items are the members of a list; of anything else there are none.
@@ -119,7 +142,7 @@ func (n *node) pointer() string {
 	if n.up == nil {
 		return ""
 	}
-	token := strconv.Itoa(n.index)
+	token := strconv.Itoa(n.number)
 	if n.up.kind == object {
 		token = escapePointer(n.key)
 	}
@@ -165,17 +188,21 @@ func overlay(base, over *node) *node {
 		return over
 	}
 	merged := *over
-	merged.members = nil
+	merged.members, merged.byKey = nil, nil
+	members := map[string]*node{}
 	for _, m := range base.members {
 		if o := over.get(m.key); o != nil {
 			m = overlay(m, o)
 		}
 		merged.members = append(merged.members, m)
+		members[m.key] = m
 	}
 	for _, m := range over.members {
 		if base.get(m.key) == nil {
 			merged.members = append(merged.members, m)
+			members[m.key] = m
 		}
 	}
+	merged.index(members)
 	return &merged
 }

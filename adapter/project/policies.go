@@ -2,8 +2,8 @@ package project
 
 import (
 	"fmt"
+	"iter"
 	"maps"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -28,8 +28,13 @@ type policy struct {
 type policies map[string]*policy
 
 // names are what a tier can be called.
-func (p policies) names() []string {
-	return append(slices.Sorted(maps.Keys(p)), unlimited)
+func (p policies) names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(unlimited) {
+			return
+		}
+		maps.Keys(p)(yield)
+	}
 }
 
 var (
@@ -168,7 +173,7 @@ func (c *compiler) unitWindow(n *node) time.Duration {
 	unit, ok := units[strings.ToLower(word.scalar())]
 	if !ok {
 		c.refuse(word.at(), "bad-policy", "%q is not a timeUnit%s; write sec, min, hour, day, month or year",
-			word.scalar(), didYouMean(word.scalar(), slices.Collect(maps.Keys(units))))
+			word.scalar(), didYouMean(word.scalar(), maps.Keys(units)))
 		return 0
 	}
 	times := int64(1)

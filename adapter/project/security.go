@@ -159,11 +159,7 @@ func (d *definition) scheme(m *node) (scheme model.Scheme, why string, known boo
 	}
 	n := declared.get(m.key)
 	if n == nil {
-		var names []string
-		for _, f := range declared.fields() {
-			names = append(names, f.key)
-		}
-		d.refuse(m.keyAt(), "unknown-scheme", "no security scheme is called %q%s; declare it under %s", m.key, didYouMean(m.key, names), where)
+		d.refuse(m.keyAt(), "unknown-scheme", "no security scheme is called %q%s; declare it under %s", m.key, didYouMean(m.key, declared.keys()), where)
 		return scheme, "", false
 	}
 	n, err := d.documents.deref(n)

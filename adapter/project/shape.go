@@ -26,7 +26,7 @@ func orOf(kinds []kind) string {
 func (r *report) onlyMembers(n *node, what string, known ...string) {
 	for _, m := range n.fields() {
 		if !slices.Contains(known, m.key) {
-			r.refuse(m.keyAt(), "unknown-key", "%s has no %q%s; it knows %s", what, m.key, didYouMean(m.key, known), strings.Join(known, ", "))
+			r.refuse(m.keyAt(), "unknown-key", "%s has no %q%s; it knows %s", what, m.key, didYouMean(m.key, slices.Values(known)), strings.Join(known, ", "))
 		}
 	}
 }
@@ -53,7 +53,7 @@ func (r *report) strings(n *node, what string) []string {
 func (r *report) onlyMembersWarn(n *node, what string, known ...string) {
 	for _, m := range n.fields() {
 		if !slices.Contains(known, m.key) {
-			r.warn(m.keyAt(), "unknown-member", "%s has no %q%s; it has no effect", what, m.key, didYouMean(m.key, known))
+			r.warn(m.keyAt(), "unknown-member", "%s has no %q%s; it has no effect", what, m.key, didYouMean(m.key, slices.Values(known)))
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (r *yamlReader) read(y *yaml.Node, n *node, depth int) error {
 	case yaml.SequenceNode:
 		n.kind = list
 		for i, item := range y.Content {
-			m := &node{file: r.file, up: n, index: i}
+			m := &node{file: r.file, up: n, number: i}
 			if err := r.read(item, m, depth+1); err != nil {
 				return err
 			}
@@ -165,6 +165,7 @@ func (r *yamlReader) fields(y *yaml.Node, n *node, depth int) error {
 			return err
 		}
 	}
+	n.index(seen)
 	return nil
 }
 
