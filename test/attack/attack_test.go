@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,14 +60,16 @@ components:
     token: {type: http, scheme: bearer}
 `
 
+var escape = regexp.MustCompile(`%[0-9a-fA-F]{2}`)
+
 // required is the scope that the backend's path asks for, "" for none. It reads the path as a forgiving server would:
 // decoded, cleaned, whatever its case.
 func required(method, raw string) (scope string, err error) {
 	raw, _, _ = strings.Cut(raw, "?")
-	decoded, err := url.PathUnescape(raw)
-	if err != nil {
-		return "", fmt.Errorf("a path that cannot be decoded: %w", err)
-	}
+	decoded := escape.ReplaceAllStringFunc(raw, func(e string) string {
+		text, _ := url.PathUnescape(e)
+		return text
+	})
 	clean := strings.ToLower(path.Clean("/" + strings.ReplaceAll(decoded, `\`, "/")))
 	rest, below := strings.CutPrefix(clean, "/b/")
 	if !below {
@@ -138,6 +141,17 @@ func (g *target) judge(attack string, c caller) {
 	}
 }
 
+// unharmed: hostile input is the sender's mistake, never the server's failure. A transfer coding that nobody knows is
+// answered with 501 (RFC 9112 §6.1).
+func (g *target) unharmed(attack string, statuses []int) {
+	g.t.Helper()
+	for _, status := range statuses {
+		if status >= 500 && status != http.StatusNotImplemented {
+			g.t.Errorf("%s: that is a server's failure", attack)
+		}
+	}
+}
+
 // fault is what is wrong with a hit, given who caused it.
 func (g *target) fault(h hit, c caller) error {
 	scope, err := required(h.method, h.path)
@@ -162,7 +176,7 @@ func (g *target) fault(h hit, c caller) error {
 		if strings.HasPrefix(name, "x-postern") && (!known || scope == "") {
 			return fmt.Errorf("%s reached the backend", name)
 		}
-		if strings.ContainsAny(name, "_ \t") || strings.Contains(value, "forged") {
+		if strings.ContainsAny(name, "_ \t") || strings.Contains(value, "forged") && !passes(h, name) {
 			return fmt.Errorf("%s: %s reached the backend", name, value)
 		}
 		if scope != "" && c.token != "" && strings.Contains(value, c.token) {
@@ -170,6 +184,12 @@ func (g *target) fault(h hit, c caller) error {
 		}
 	}
 	return nil
+}
+
+// passes says whether a header of the client's own is none of the gateway's business: a credential where none is
+// asked for, and a header that a claim is mapped to elsewhere.
+func passes(h hit, name string) bool {
+	return name == "authorization" && strings.HasPrefix(h.path, "/b/open") || name == "x-user-email" && !strings.HasPrefix(h.path, "/b/mapped")
 }
 
 // raw sends bytes on a connection of their own and returns the statuses of all answers, in order. It reads until the
@@ -184,6 +204,7 @@ func (g *target) raw(request string) []int {
 	go func() { _, _ = io.WriteString(connection, request) }() // it may be closed under our hands
 	var statuses []int
 	in := bufio.NewReader(connection)
+	method, _, _ := strings.Cut(request, " ")
 	for {
 		// why: a first answer is sure to come; whether more follow shows in a moment or not at all
 		patience := 2 * time.Second
@@ -191,13 +212,14 @@ func (g *target) raw(request string) []int {
 			patience = 50 * time.Millisecond
 		}
 		_ = connection.SetReadDeadline(time.Now().Add(patience))
-		response, err := http.ReadResponse(in, nil)
+		response, err := http.ReadResponse(in, &http.Request{Method: method})
 		if err != nil {
 			return statuses
 		}
 		_, err = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
 		statuses = append(statuses, response.StatusCode)
+		method = "GET" // of what follows
 		if err != nil || response.Close {
 			return statuses
 		}
@@ -259,7 +281,7 @@ func TestControl(t *testing.T) {
 		{"DELETE", "/b/reader/x", fine.headers, ""},
 		{"GET", "/b/reader/x", fine.headers[:2], ""},
 		{"GET", "/b/reader/x", append(fine.headers[:3:3], "x-postern-scope: /a"), ""},
-		{"GET", "/b/reader/x", append(fine.headers[:3:3], "x-user-email: forged"), ""},
+		{"GET", "/b/mapped", append(fine.headers[:3:3], "x-user-email: forged"), ""},
 		{"GET", "/b/reader/x", append(fine.headers[:3:3], "authorization: Bearer "+g.reader.token), ""},
 	} {
 		if g.fault(bad, g.reader) == nil {

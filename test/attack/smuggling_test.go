@@ -79,11 +79,7 @@ func TestSmuggling(t *testing.T) {
 	for name, shape := range smuggled {
 		for _, within := range []string{inner, strings.ReplaceAll(inner, "/b/admin", "/a/1/admin")} {
 			statuses := g.raw(strings.ReplaceAll(shape, "~", within))
-			for _, status := range statuses {
-				if status >= 500 {
-					t.Errorf("%s: %v: hostile input is not a server's failure", name, statuses)
-				}
-			}
+			g.unharmed(fmt.Sprintf("%s: %v", name, statuses), statuses)
 			g.judge(fmt.Sprintf("%s: %v", name, statuses), g.nobody)
 		}
 	}

@@ -60,7 +60,7 @@ type Gateway struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	exited chan struct{}
-	log    output
+	log    output // what it tells on stderr; its stdout is Envoy's access log
 }
 
 // Options say what to start.
@@ -87,7 +87,7 @@ func Start(t testing.TB, o Options) *Gateway {
 	g.cmd.Env = append(append(os.Environ(),
 		"POSTERN_ENVOY_PATH="+envoy, "POSTERN_LISTEN_HTTP="+g.Address, "POSTERN_MANAGEMENT_LISTEN="+g.Management,
 		"POSTERN_ENVOY_CONCURRENCY=1", "POSTERN_ENVOY_DRAIN=200ms", "GORACE=halt_on_error=1 exitcode=66"), o.Env...)
-	g.cmd.Stdout, g.cmd.Stderr = &g.log, &g.log
+	g.cmd.Stderr = &g.log
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
