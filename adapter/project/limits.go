@@ -2,6 +2,7 @@ package project
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,7 +142,8 @@ func (c *compiler) policyOptions(n *node) (unserved []string) {
 
 // warnUnused reports the policies that nobody asked for and that this build could not have served.
 func (c *compiler) warnUnused(known policies) {
-	for _, p := range known {
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		p := known[name]
 		if !p.used.Load() && !p.bad && len(p.unserved) > 0 {
 			c.warn(p.at.at(), "not-served", "this build does not serve %s; no API may ask for the policy %q yet", strings.Join(p.unserved, ", "), p.limit.Name)
 		}

@@ -3,6 +3,7 @@ package project
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -119,8 +120,12 @@ func (d *definition) ambiguities(all []routed) {
 		shapes[shape] = r
 		byMethod[r.method] = append(byMethod[r.method], r)
 	}
-	for _, of := range byMethod {
+	for _, method := range slices.Sorted(maps.Keys(byMethod)) {
+		of := byMethod[method]
 		for i, a := range of {
+			if d.told[model.Refused] > maxProblems {
+				return
+			}
 			for _, b := range of[i+1:] {
 				d.overlap(a, b, shapes)
 			}
