@@ -1,8 +1,6 @@
 package model
 
 import (
-	"net"
-	"net/http"
 	"slices"
 	"strings"
 )
@@ -17,6 +15,14 @@ type Found struct {
 	Allow     []string   // sorted; of a 405 alone
 }
 
+// The statuses of a Found. Source: RFC 9110 §15. They stand here because net/http is an effect this package does not have.
+const (
+	statusOK               = 200
+	statusBadRequest       = 400
+	statusNotFound         = 404
+	statusMethodNotAllowed = 405
+)
+
 // Match applies the gateway's routing rules to one request, in so many words as they are meant (design §3.3); what
 // Envoy does with the tables made for it must come out the same. The path may have a query, which is ignored.
 //
@@ -26,12 +32,12 @@ type Found struct {
 func Match(apis []API, host, method, path string, keepEscapedSlashes bool) Found {
 	path, ok := NormalizePath(path, keepEscapedSlashes)
 	if !ok {
-		return Found{Status: http.StatusBadRequest}
+		return Found{Status: statusBadRequest}
 	}
 	segments := split(path)
 	api := owner(apis, hostname(host), segments)
 	if api == nil {
-		return Found{Status: http.StatusNotFound}
+		return Found{Status: statusNotFound}
 	}
 	segments = segments[len(ParseTemplate(api.BasePath).Segments):]
 
@@ -51,22 +57,22 @@ func Match(apis []API, host, method, path string, keepEscapedSlashes bool) Found
 		}
 	}
 	if best == nil {
-		return Found{Status: http.StatusNotFound, API: api}
+		return Found{Status: statusNotFound, API: api}
 	}
 	for _, m := range []string{method, follows(method)} {
 		for _, o := range operations {
 			if o.Method == m {
-				return Found{Status: http.StatusOK, API: api, Operation: o}
+				return Found{Status: statusOK, API: api, Operation: o}
 			}
 		}
 	}
-	return Found{Status: http.StatusMethodNotAllowed, API: api, Allow: Allowed(operations)}
+	return Found{Status: statusMethodNotAllowed, API: api, Allow: Allowed(operations)}
 }
 
 // follows is the method whose operation serves this one if it has none itself.
 func follows(method string) string {
-	if method == http.MethodHead {
-		return http.MethodGet
+	if method == "HEAD" {
+		return "GET"
 	}
 	return method
 }
@@ -76,8 +82,8 @@ func Allowed(operations []*Operation) []string {
 	var methods []string
 	for _, o := range operations {
 		methods = append(methods, o.Method)
-		if o.Method == http.MethodGet {
-			methods = append(methods, http.MethodHead)
+		if o.Method == "GET" {
+			methods = append(methods, "HEAD")
 		}
 	}
 	slices.Sort(methods)
@@ -125,8 +131,8 @@ func HostCloseness(hosts []string, host string) int {
 
 // hostname is a Host header without its port, in lower case.
 func hostname(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
+	if port := strings.LastIndexByte(host, ':'); port > strings.LastIndexByte(host, ']') {
+		host = host[:port]
 	}
 	return strings.ToLower(strings.Trim(host, "[]"))
 }

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -63,13 +62,13 @@ func (v *virtualHost) pathRoutes(c *compiled, p *path, gate *routev3.HeaderMatch
 	var routes []*routev3.Route
 	var get *operation
 	var others []*routev3.HeaderMatcher // what the 405 leaves to GET
-	head := slices.ContainsFunc(p.operations, func(o *operation) bool { return o.Method == http.MethodHead })
+	head := slices.ContainsFunc(p.operations, func(o *operation) bool { return o.Method == "HEAD" })
 	for _, o := range p.operations {
-		if o.Method == http.MethodGet {
+		if o.Method == "GET" {
 			get = o
-			others = append(others, methodMatch(http.MethodGet, true))
+			others = append(others, methodMatch("GET", true))
 			if !head {
-				others = append(others, methodMatch(http.MethodHead, true))
+				others = append(others, methodMatch("HEAD", true))
 			}
 			continue
 		}
@@ -143,7 +142,7 @@ func (v *virtualHost) timeout(o *operation) time.Duration {
 // retryPolicy is nil for operations that may not be repeated (RFC 9110 §9.2.2), unless their retry says any method.
 func retryPolicy(o *operation) *routev3.RetryPolicy {
 	r := o.Production.Retry
-	idempotent := o.Method != http.MethodPost && o.Method != http.MethodPatch
+	idempotent := o.Method != "POST" && o.Method != "PATCH"
 	if r == nil || r.Count == 0 || !r.AnyMethod && !idempotent {
 		return nil
 	}
