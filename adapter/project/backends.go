@@ -95,8 +95,11 @@ func (d *definition) byName(n *node) *node {
 		return nil
 	}
 	found := d.named[name]
-	if found == nil {
+	switch {
+	case found == nil:
 		d.refuse(n.at(), "unknown-endpoint", "x-wso2-endpoints has no %q%s", name, didYouMean(name, maps.Keys(d.named)))
+	case found.kind != object: // said where it stands
+		return nil
 	}
 	return found
 }
@@ -112,14 +115,13 @@ func (d *definition) namedEndpoints() {
 				d.securityConfig(m)
 				continue
 			}
-			if !d.is(m, "the endpoint "+m.key, object) {
-				continue
-			}
 			if other := d.named[m.key]; other != nil {
 				d.refuse(m.keyAt(), "duplicate-endpoint", "the endpoint %q is defined twice, first at %s; rename one of them", m.key, other.keyAt())
 			}
 			d.named[m.key] = m
-			d.endpoints(m)
+			if d.is(m, "the endpoint "+m.key, object) {
+				d.endpoints(m)
+			}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi2"
@@ -113,13 +114,21 @@ func unreadableMembers[T any](d *definition, n *node) {
 }
 
 func unreadablePart[T any](d *definition, n *node) {
-	if n == nil {
+	if n == nil || d.refusedBelow(n) {
 		return
 	}
 	var part T
 	if err := json.Unmarshal(appendJSON(nil, n), &part); err != nil {
 		d.refuse(n.keyAt(), "bad-definition", "this part of the definition cannot be read: %s", plain(err))
 	}
+}
+
+// refusedBelow says whether something at n, or inside it, was refused already: then that is the mistake.
+func (d *definition) refusedBelow(n *node) bool {
+	pointer := n.pointer()
+	return slices.ContainsFunc(d.problems, func(p model.Problem) bool {
+		return p.Severity == model.Refused && p.File == n.file && (p.Pointer == pointer || strings.HasPrefix(p.Pointer, pointer+"/"))
+	})
 }
 
 // mismatch is how encoding/json says that a value is of the wrong type.
