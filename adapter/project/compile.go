@@ -34,15 +34,15 @@ type Options struct {
 // model has no APIs. The same input gives the same output.
 func Compile(files fs.FS, o Options) (model.Project, []model.Problem) {
 	c := &compiler{shared: &shared{options: o, documents: &documents{files: files, read: map[string]*document{}}}}
-	c.manifestRead = c.manifest()
-	c.variables = variables{lookup: o.Lookup, values: c.manifestRead.values}
-	c.known = c.readPolicies()
+	c.manifest = c.readManifest()
+	c.variables = variables{lookup: o.Lookup, values: c.manifest.values}
+	c.policies = c.readPolicies()
 	c.ca = c.backendCA()
 	c.strangers()
 
-	out := model.Project{Name: c.manifestRead.name, Labels: c.manifestRead.labels}
+	out := model.Project{Name: c.manifest.name, Labels: c.manifest.labels}
 	apis := c.definitions()
-	c.warnUnused(c.known)
+	c.warnUnused(c.policies)
 	c.conflicts(apis)
 	problems := sorted(c.problems)
 	if !model.Refusing(problems) {
@@ -53,12 +53,12 @@ func Compile(files fs.FS, o Options) (model.Project, []model.Problem) {
 
 // shared is what all definitions of a project are compiled with.
 type shared struct {
-	options      Options
-	documents    *documents
-	variables    variables
-	manifestRead manifest
-	known        policies
-	ca           string // PEM of certificates/backends; "" leaves TLS backends to the system's CAs
+	options   Options
+	documents *documents
+	variables variables
+	manifest  manifest
+	policies  policies
+	ca        string // PEM of certificates/backends; "" leaves TLS backends to the system's CAs
 }
 
 // compiler reads what a project has beside its definitions.

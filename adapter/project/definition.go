@@ -17,7 +17,6 @@ type definition struct {
 	file     string
 	root     *node
 	said     *node // what project.yaml says about it; nil for nothing
-	policies policies
 	swagger2 bool
 
 	// What several operations share is read once, by the node it stands at.
@@ -34,8 +33,7 @@ func newDefinition(s *shared, file string) *definition {
 	return &definition{
 		shared:   s,
 		file:     file,
-		said:     s.manifestRead.definitions.get(path.Base(file)),
-		policies: s.known,
+		said:     s.manifest.definitions.get(path.Base(file)),
 		backends: map[*node]*model.Backend{},
 		required: map[*node][]model.Alternative{},
 		named:    map[string]*node{},
@@ -60,7 +58,7 @@ func (d *definition) compile() model.API {
 
 	name, version := d.identity()
 	api := model.API{
-		Project:  d.manifestRead.name,
+		Project:  d.manifest.name,
 		Name:     name,
 		Version:  version,
 		Title:    d.root.get("info").get("title").scalar(),
@@ -70,7 +68,7 @@ func (d *definition) compile() model.API {
 		Origin:   model.Origin{File: d.file, Line: d.root.line, Column: d.root.column},
 	}
 	if len(api.Hosts) == 0 {
-		api.Hosts = d.manifestRead.hosts
+		api.Hosts = d.manifest.hosts
 	}
 	api.Tier, _ = d.tier(d.api(), model.PerAPI)
 	d.transports()

@@ -34,9 +34,9 @@ var (
 	labelName      = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 )
 
-// manifest reads project.yaml and all of environments/, so that a mistake in another environment shows before its day
+// readManifest reads project.yaml and all of environments/, so that a mistake in another environment shows before its day
 // comes; only the chosen one has an effect.
-func (c *compiler) manifest() manifest {
+func (c *compiler) readManifest() manifest {
 	root := c.optional(manifestFile)
 	c.checkManifest(root, manifestFile, manifestKeys)
 	var values *node

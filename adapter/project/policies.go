@@ -43,7 +43,7 @@ var (
 	policyKeys   = []string{"name", "per", "limit", "window", "timeZone", "algorithm", "burst", "cost", "when", "mode", "shadow", "onFailure"}
 )
 
-// policies reads policies.yaml.
+// readPolicies reads policies.yaml.
 func (c *compiler) readPolicies() policies {
 	known := policies{}
 	root := c.optional(policiesFile)
