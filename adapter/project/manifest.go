@@ -48,6 +48,9 @@ func (c *compiler) readManifest() manifest {
 		}
 	}
 	m := manifest{name: c.options.Name, labels: []string{"default"}, values: map[string]string{}}
+	if !plainName.MatchString(m.name) {
+		m.name = Slug(m.name) // a folder may be called anything
+	}
 	for _, v := range values.fields() {
 		m.values[v.key] = v.scalar()
 	}
