@@ -45,7 +45,7 @@ func (l *loop) next(ctx context.Context) {
 			l.queue = l.queue[1:]
 			withdraw = a.withdraw != nil
 			if withdraw {
-				steps = l.backwards(a.withdraw)
+				steps = l.possible(l.backwards(a.withdraw))
 			} else {
 				steps = l.unblocked(l.forwards(a.refs))
 			}
@@ -76,11 +76,11 @@ func (l *loop) forwards(refs []ref) []step {
 		want, wanted := l.wanted[r]
 		is, served := l.live[r.id]
 		served = served && is.path == r.path
-		delete(l.blocked, r)
 		switch {
 		case wanted && served && is.revision.revision == want.revision,
 			wanted && l.refused[r].revision == want.revision,
 			!wanted && !served:
+			delete(l.blocked, r)
 			l.show(r)
 		case wanted:
 			delete(l.refused, r)
@@ -105,6 +105,17 @@ func (l *loop) backwards(bad map[ref]string) []step {
 			s.to = &before.revision
 		}
 		steps = append(steps, s)
+	}
+	return steps
+}
+
+// possible turns steps back to what others have taken meanwhile into removals.
+func (l *loop) possible(steps []step) []step {
+	_, blocked := l.sift(steps)
+	for i, s := range steps {
+		if blocked[s.ref] != "" {
+			steps[i].to = nil
+		}
 	}
 	return steps
 }
@@ -174,7 +185,7 @@ func (l *loop) rejected(ctx context.Context, r publish.Result) {
 	if f.withdraw {
 		rest = l.rejectedWithdrawal(r)
 	} else {
-		rest = l.rejectedSteps(r)
+		rest = l.unblocked(l.rejectedSteps(r)) // what was refused goes on having what it has
 	}
 	rest, delta := l.plan(rest)
 	f.lost = len(rest) == 0
@@ -233,7 +244,6 @@ func (l *loop) commit(r publish.Result) {
 	f := l.flight
 	f.rollout.Commit()
 	l.index.Commit(f.delta)
-	released := false
 	joined := map[string]bool{}
 	for _, s := range f.steps {
 		if s.to != nil {
@@ -241,34 +251,28 @@ func (l *loop) commit(r publish.Result) {
 		}
 	}
 	for _, s := range f.steps {
-		if s.to == nil && joined[s.ref.id] {
-			continue // another project has taken it over
+		if s.to != nil || !joined[s.ref.id] { // else another project has taken it over
+			l.committed(s)
 		}
-		released = l.committed(s) || released
 	}
 	for _, s := range f.steps {
 		l.show(s.ref)
 	}
-	if released {
-		for blocked := range l.blocked {
-			l.dirty[blocked] = true
-		}
-	}
+	l.unblock()
 	l.logCommit(r)
 }
 
-// committed makes one step what is served, and says whether it gave up a claim.
-func (l *loop) committed(s step) (released bool) {
+// committed makes one step what is served.
+func (l *loop) committed(s step) {
 	id := s.ref.id
 	was, serves := l.live[id]
 	if serves {
 		l.claims.release(was.api)
-		released = s.to == nil || s.to.api.BasePath != was.api.BasePath || !slices.Equal(s.to.api.Hosts, was.api.Hosts)
 	}
 	if s.to == nil {
 		delete(l.live, id)
 		delete(l.unproven, id)
-		return released
+		return
 	}
 	l.live[id] = served{s.ref.path, *s.to}
 	l.claims.take(s.to.api)
@@ -281,7 +285,6 @@ func (l *loop) committed(s step) (released bool) {
 		}
 		l.unproven[id] = before
 	}
-	return released
 }
 
 func (s step) revision() string {

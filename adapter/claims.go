@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -32,28 +33,99 @@ func overlap(a, b []string) bool {
 	return slices.ContainsFunc(a, func(host string) bool { return slices.Contains(b, host) })
 }
 
-// unblocked takes those puts out of an attempt that claim what another API has, and notes why. To
-// leave one out can block another, for it goes on having what it has.
+// unblocked takes those puts out of an attempt that claim what another API has, and notes why.
 func (l *loop) unblocked(steps []step) []step {
+	kept, blocked := l.sift(steps)
+	l.block(steps, blocked)
+	return kept
+}
+
+// sift divides the steps of an attempt into those that can be taken together, and those that cannot,
+// with the reason. What is served and stays where it is comes first, then what is served and moves.
+// To leave out the step of a served API leaves it what it has, which can block others, so that all is
+// looked at again then.
+func (l *loop) sift(steps []step) (kept []step, blocked map[ref]string) {
+	steps = slices.Clone(steps)
+	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(l.precedence(a), l.precedence(b)) })
+	fallen := map[ref]string{} // of served APIs that are left out
 	for {
-		var kept []step
-		joining := joining{loop: l, leaving: map[string]bool{}, byID: map[string]step{}, byBase: map[string][]step{}}
+		kept, blocked = nil, map[ref]string{}
+		j := joining{loop: l, leaving: map[string]bool{}, byID: map[string]step{}, byBase: map[string][]step{}}
 		for _, s := range steps {
-			joining.leaving[s.ref.id] = true
+			if l.serves(s) && fallen[s.ref] == "" {
+				j.leaving[s.ref.id] = true
+			}
 		}
+		again := false
 		for _, s := range steps {
-			if words := joining.add(s); words != "" {
-				l.blocked[s.ref] = words
-				l.log.Error("api refused", "api", s.ref.id, "project", s.ref.path, "revision", short(s.to.revision), "err", words)
-				l.show(s.ref)
+			if fallen[s.ref] != "" {
 				continue
 			}
-			kept = append(kept, s)
+			if why := j.add(s); why == "" {
+				kept = append(kept, s)
+			} else if l.serves(s) {
+				fallen[s.ref], again = why, true
+			} else {
+				blocked[s.ref] = why
+			}
 		}
-		if len(kept) == len(steps) {
-			return kept
+		if again {
+			continue
 		}
-		steps = kept
+		for _, s := range steps { // what a fallen one gave way to may have fallen after it
+			if fallen[s.ref] == "" {
+				continue
+			}
+			j.leaving[s.ref.id] = true
+			if why := j.add(s); why == "" {
+				kept = append(kept, s)
+			} else {
+				j.leaving[s.ref.id] = false
+				blocked[s.ref] = why
+			}
+		}
+		return kept, blocked
+	}
+}
+
+// serves says that the API of a step is served, and by the same project.
+func (l *loop) serves(s step) bool {
+	is, ok := l.live[s.ref.id]
+	return ok && is.path == s.ref.path
+}
+
+// precedence puts the steps of an attempt in the order in which they take what they claim.
+func (l *loop) precedence(s step) int {
+	is := l.live[s.ref.id]
+	switch {
+	case !l.serves(s):
+		return 2
+	case s.to == nil || s.to.api.BasePath == is.api.BasePath && slices.Equal(s.to.api.Hosts, is.api.Hosts):
+		return 0
+	}
+	return 1
+}
+
+// block notes which steps of an attempt are blocked, and which no longer.
+func (l *loop) block(steps []step, blocked map[ref]string) {
+	for _, s := range steps {
+		words := blocked[s.ref]
+		if words == "" {
+			delete(l.blocked, s.ref)
+			continue
+		}
+		if l.blocked[s.ref] != words {
+			l.log.Error("api refused", "api", s.ref.id, "project", s.ref.path, "revision", short(s.to.revision), "err", words)
+		}
+		l.blocked[s.ref] = words
+		l.show(s.ref)
+	}
+}
+
+// unblock has everything that is blocked looked at again.
+func (l *loop) unblock() {
+	for r := range l.blocked {
+		l.dirty[r] = true
 	}
 }
 

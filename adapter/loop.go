@@ -174,6 +174,8 @@ func (l *loop) halve(refs []ref) {
 // refuse notes that a revision will not be served.
 func (l *loop) refuse(r ref, revision, words string) {
 	l.refused[r] = refusal{revision, words}
+	delete(l.blocked, r)
+	l.unblock() // it may have been in somebody's way
 	l.log.Error("api rejected", "api", r.id, "project", r.path, "revision", short(revision), "err", words)
 	l.show(r)
 }

@@ -20,6 +20,7 @@ func (l *loop) show(r ref) {
 	serves = serves && is.path == r.path
 	s := APIStatus{ID: r.id, Path: r.path, Words: l.words(r)}
 	if serves {
+		s.API = &is.api
 		s.Project, s.BasePath, s.Revision = is.api.Project, is.api.BasePath, short(is.revision.revision)
 	} else {
 		s.Project, s.BasePath = want.api.Project, want.api.BasePath

@@ -26,6 +26,7 @@ type APIStatus struct {
 	Project  string
 	Path     string // the folder or archive
 	BasePath string
+	API      *model.API // as it is served; nil is nothing
 	State    State
 	// Revision is what is served, in eight hex digits of its digest; "" is nothing.
 	Revision string
