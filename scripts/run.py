@@ -16,7 +16,6 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GATEWAY = os.environ.get("POSTERN_LISTEN_HTTP", "127.0.0.1:9090")
 MANAGEMENT = os.environ.get("POSTERN_MANAGEMENT_LISTEN", "127.0.0.1:9843")
-BACKEND = os.environ.get("POSTERN_VAR_PETS", "127.0.0.1:9091")
 
 LINES = """
 Paste into another terminal:
@@ -84,7 +83,7 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     programs = []
     try:
-        programs.append(start("bin/example-backend", "-listen", BACKEND))
+        programs.append(start("bin/example-backend"))
         programs.append(start("bin/postern", "run", "--dev", "examples/petstore"))
         return serve(programs[1], programs[0])
     except KeyboardInterrupt:

@@ -1,8 +1,9 @@
 // Command backend is the service behind the examples: pets kept in memory under /v2, and an echo of the request
-// everywhere else. It imports the standard library alone.
+// everywhere else. POSTERN_VAR_PETS is where, as it is for examples/petstore. It imports the standard library alone.
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,7 +18,7 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:9091", "address to serve on")
+	listen := flag.String("listen", cmp.Or(os.Getenv("POSTERN_VAR_PETS"), "127.0.0.1:9091"), "address to serve on")
 	ca := flag.String("tls-ca", "", "serve HTTPS with a certificate made at the start, and write the CA that signed it to this file")
 	flag.Parse()
 
