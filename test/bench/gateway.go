@@ -19,6 +19,7 @@ type gateway struct {
 	*process
 	address string // of the data plane
 	ready   string // the URL that says whether everything is served
+	header  string // what callers send: a token that every operation admits, or something harmless
 	admin   *http.Client
 }
 
@@ -27,6 +28,7 @@ type gatewayOptions struct {
 	projects []string
 	config   string   // lines of postern.yaml beside the lab's own
 	env      []string // NAME=value
+	issuer   bool     // an issuer of tokens is configured
 }
 
 // gateway starts a Postern whose files all lie in the lab. It does not wait.
@@ -46,6 +48,14 @@ func (l *lab) gateway(o gatewayOptions) (*gateway, error) {
 	postern, err := filepath.Abs(l.postern)
 	if err != nil {
 		return nil, err
+	}
+	header := "accept: */*"
+	if o.issuer {
+		var issuers string
+		if issuers, header, err = l.issuer(); err != nil {
+			return nil, err
+		}
+		o.config += issuers
 	}
 	admin := l.path("admin.sock")
 	config, err := l.write("postern.yaml", fmt.Sprintf(`dataDir: %s
@@ -71,9 +81,20 @@ envoy: {path: %s, admin: "unix:%s"}
 		return (&net.Dialer{}).DialContext(ctx, "unix", admin)
 	}
 	return &gateway{
-		process: p, address: fmt.Sprintf("127.0.0.1:%d", port), ready: fmt.Sprintf("http://127.0.0.1:%d/readyz", management),
+		process: p, address: fmt.Sprintf("127.0.0.1:%d", port), ready: fmt.Sprintf("http://127.0.0.1:%d/readyz", management), header: header,
 		admin: &http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 10 * time.Second},
 	}, nil
+}
+
+// issuer makes an issuer's keys and a token of it: the lines of postern.yaml, and the header callers send.
+func (l *lab) issuer() (config, header string, err error) {
+	token, keys, err := issue()
+	if err != nil {
+		return "", "", err
+	}
+	jwks, err := l.write("jwks.json", string(keys))
+	config = fmt.Sprintf("issuers: [{issuer: %q, audiences: [petstore], jwks: {file: %q}}]\n", benchIssuer, jwks)
+	return config, "Authorization: Bearer " + token, err
 }
 
 func (g *gateway) url(path string) string { return "http://" + g.address + path }
@@ -81,7 +102,7 @@ func (g *gateway) url(path string) string { return "http://" + g.address + path 
 // serves waits until Postern says that everything is served, and the paths are answered with 200.
 func (g *gateway) serves(ctx context.Context, limit time.Duration, paths ...string) error {
 	for _, url := range append([]string{g.ready}, g.urls(paths)...) {
-		if err := until(ctx, limit, func() error { return g.ask(ctx, url) }); err != nil {
+		if err := until(ctx, limit, func() error { return g.ask(ctx, url, g.header) }); err != nil {
 			return err
 		}
 	}
@@ -99,7 +120,7 @@ func (g *gateway) urls(paths []string) []string {
 var errEnded = errors.New("postern ended")
 
 // ask wants a 200.
-func (g *gateway) ask(ctx context.Context, url string, headers ...string) error {
+func (g *gateway) ask(ctx context.Context, url, header string) error {
 	select {
 	case <-g.done:
 		return errEnded
@@ -109,10 +130,8 @@ func (g *gateway) ask(ctx context.Context, url string, headers ...string) error 
 	if err != nil {
 		return err
 	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		request.Header.Set(name, value)
-	}
+	name, value, _ := strings.Cut(header, ": ")
+	request.Header.Set(name, value)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err

@@ -66,24 +66,24 @@ func (l *lab) changer(ctx context.Context, apis int) (*changer, error) {
 		return nil, err
 	}
 	c := &changer{gateway: g, fleet: f, dir: l.path("projects")}
-	return c, c.serves(ctx, time.Minute, f.path(apis-1, 0))
+	return c, c.serves(ctx, time.Minute, f.last(apis-1))
 }
 
 // change gives the last API another operation and returns how long it took until that was served.
 func (c *changer) change(ctx context.Context) (time.Duration, error) {
 	c.turn++
 	api := c.fleet.apis - 1
-	name := fmt.Sprintf("turn%06d", c.turn)
+	path := fmt.Sprintf("/turn%06d", c.turn)
 	file := c.fleet.file(c.dir, api)
-	if err := os.WriteFile(file+".new", []byte(c.fleet.definition(api, name)), 0o644); err != nil {
+	if err := os.WriteFile(file+".new", []byte(c.fleet.definition(api, path)), 0o644); err != nil {
 		return 0, err
 	}
 	began := time.Now()
 	if err := os.Rename(file+".new", file); err != nil { // as editors and deployments do: never half a file
 		return 0, err
 	}
-	url := c.url(c.fleet.base(api) + "/" + name + "/1")
-	err := until(ctx, 30*time.Second, func() error { return c.ask(ctx, url) })
+	url := c.url(c.fleet.base(api) + path)
+	err := until(ctx, 30*time.Second, func() error { return c.ask(ctx, url, c.header) })
 	return time.Since(began), err
 }
 

@@ -32,12 +32,12 @@ func (l *lab) memory(f fleet, config string, of func(*gateway) []int) sample {
 			return 0, err
 		}
 		defer room.close()
-		last := f.path(f.apis-1, f.operations-1)
+		last := f.last(f.apis - 1)
 		g, _, err := room.fleet(ctx, f, config, last)
 		if err != nil {
 			return 0, room.explain(err)
 		}
-		if _, err := httpLoad(g.url(last))(ctx, time.Second); err != nil {
+		if _, err := httpLoad(g.url(last), g.header)(ctx, time.Second); err != nil {
 			return 0, err
 		}
 		sum := 0.0

@@ -9,21 +9,21 @@ import (
 var routeRows = []row{
 	{
 		name: "routes-10000", what: "last route's req/s over first route's: 10,000 APIs × 5 operations", goal: atLeast(0.95),
-		prepare: lastAgainstFirst(fleet{apis: 10_000, operations: 5}, "routing: {mode: scoped}\n"),
+		prepare: lastAgainstFirst(fleet{apis: 10_000, operations: 5, anonymous: true}, "routing: {mode: scoped}\n"),
 	},
 	{
 		name: "routes-500", what: "last route's req/s over first route's: one API × 500 operations", goal: atLeast(0.95),
-		prepare: lastAgainstFirst(fleet{apis: 1, operations: 500}, ""),
+		prepare: lastAgainstFirst(fleet{apis: 1, operations: 500, anonymous: true, wide: true}, ""),
 	},
 	{
 		name: "routes-segment2", what: "last route's req/s over first route's: 10,000 APIs under /api/ with scopeSegment 2", goal: atLeast(0.95),
-		prepare: lastAgainstFirst(fleet{apis: 10_000, operations: 5, above: "/api"}, "routing: {mode: scoped, scopeSegment: 2}\n"),
+		prepare: lastAgainstFirst(fleet{apis: 10_000, operations: 5, anonymous: true, above: "/api"}, "routing: {mode: scoped, scopeSegment: 2}\n"),
 	},
 }
 
 func lastAgainstFirst(f fleet, config string) func(context.Context, *lab) (sample, error) {
 	return func(ctx context.Context, l *lab) (sample, error) {
-		first, last := f.path(0, 0), f.path(f.apis-1, f.operations-1)
+		first, last := f.first(0), f.last(f.apis-1)
 		g, _, err := l.fleet(ctx, f, config, first, last)
 		if err != nil {
 			return nil, err
@@ -50,6 +50,6 @@ func (l *lab) startFleet(ctx context.Context, f fleet, config string) (*gateway,
 	if err != nil {
 		return nil, f, err
 	}
-	g, err := l.gateway(gatewayOptions{projects: projects, config: config})
+	g, err := l.gateway(gatewayOptions{projects: projects, config: config, issuer: !f.anonymous})
 	return g, f, err
 }

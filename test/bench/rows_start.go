@@ -35,7 +35,7 @@ var startRows = []row{
 			if err != nil {
 				return nil, err
 			}
-			return l.startToServing(gatewayOptions{projects: projects, config: scoped}, f.path(0, 0), f.path(5_000, 2), f.path(9_999, 4)), nil
+			return l.startToServing(gatewayOptions{projects: projects, config: scoped, issuer: true}, f.first(0), f.last(5_000), f.last(9_999)), nil
 		},
 	},
 }
