@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,10 +45,14 @@ type gateway struct {
 	enforcer *fixture.GRPC
 	limiter  *fixture.GRPC
 	local    *fixture.GRPC
+	led      bool                        // endpoints of the model lead to the test's backends
 	backends map[string]*fixture.Backend // by the endpoint in the model, "host:port"
 
 	listeners   map[string]string // address by listener name
 	connections map[string]*connection
+
+	over atomic.Bool // what the limiter says to everything
+	hang atomic.Bool // the limiter, other than the local one, does not answer
 
 	mu      sync.Mutex
 	checks  []map[string]string // context extensions of each check
@@ -57,7 +62,7 @@ type gateway struct {
 // startGateway starts it all; settings by listener name.
 func startGateway(t *testing.T, settings map[string]model.Settings, backends map[string]*fixture.Backend) *gateway {
 	t.Helper()
-	g := &gateway{t: t, backends: backends, listeners: map[string]string{}, connections: map[string]*connection{}}
+	g := &gateway{t: t, led: true, backends: backends, listeners: map[string]string{}, connections: map[string]*connection{}}
 	g.enforcer = fixture.StartEnforcer(t, g.check)
 	g.limiter = fixture.StartLimiter(t, g.limit("limiter"))
 	g.local = fixture.StartLimiter(t, g.limit("local"))
@@ -141,7 +146,7 @@ func (g *gateway) serve(t *testing.T, d translate.Delta) (undo func()) {
 
 func (g *gateway) lead(m proto.Message) proto.Message {
 	c, ok := m.(*clusterv3.Cluster)
-	if !ok {
+	if !ok || !g.led {
 		return m
 	}
 	c = proto.Clone(c).(*clusterv3.Cluster)
@@ -194,13 +199,6 @@ func (g *gateway) check(r *authv3.CheckRequest) *authv3.CheckResponse {
 	header := func(key, value string) *corev3.HeaderValueOption {
 		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: key, Value: value}}
 	}
-	said := func(pairs ...string) *structpb.Struct {
-		s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-		for i := 0; i < len(pairs); i += 2 {
-			s.Fields[pairs[i]] = structpb.NewStringValue(pairs[i+1])
-		}
-		return s
-	}
 	if code := r.GetAttributes().GetRequest().GetHttp().GetHeaders()["x-deny"]; code != "" {
 		return &authv3.CheckResponse{
 			Status:          &status.Status{Code: int32(codes.PermissionDenied)},
@@ -221,9 +219,20 @@ func (g *gateway) check(r *authv3.CheckRequest) *authv3.CheckResponse {
 	}
 }
 
-// limit counts nothing: a rule whose name is asked for in x-none… is over. It notes who was asked for which rules.
+func said(pairs ...string) *structpb.Struct {
+	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for i := 0; i < len(pairs); i += 2 {
+		s.Fields[pairs[i]] = structpb.NewStringValue(pairs[i+1])
+	}
+	return s
+}
+
+// limit counts nothing: it says what over says, and notes who was asked for which rules.
 func (g *gateway) limit(name string) func(*ratelimitv3.RateLimitRequest) *ratelimitv3.RateLimitResponse {
 	return func(r *ratelimitv3.RateLimitRequest) *ratelimitv3.RateLimitResponse {
+		if name == "limiter" && g.hang.Load() {
+			<-g.t.Context().Done()
+		}
 		var ids []string
 		for _, d := range r.GetDescriptors() {
 			ids = append(ids, d.GetEntries()[0].GetKey()+"="+d.GetEntries()[0].GetValue())
@@ -231,6 +240,14 @@ func (g *gateway) limit(name string) func(*ratelimitv3.RateLimitRequest) *rateli
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.limited = append(g.limited, name+" "+strings.Join(ids, ","))
+		if g.over.Load() {
+			return &ratelimitv3.RateLimitResponse{
+				OverallCode:          ratelimitv3.RateLimitResponse_OVER_LIMIT,
+				ResponseHeadersToAdd: []*corev3.HeaderValue{{Key: "ratelimit", Value: `"strict";r=0;t=7`}, {Key: "retry-after", Value: "7"}},
+				RawBody:              []byte("Too many."),
+				DynamicMetadata:      said(posternv1.MetadataCode, "900802", posternv1.MetadataTitle, "Too Many Requests"),
+			}
+		}
 		return &ratelimitv3.RateLimitResponse{
 			OverallCode:          ratelimitv3.RateLimitResponse_OK,
 			ResponseHeadersToAdd: []*corev3.HeaderValue{{Key: "ratelimit", Value: `"gold";r=1;t=1`}, {Key: "x-test-limiter", Value: name}},

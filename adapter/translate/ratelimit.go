@@ -12,7 +12,6 @@ import (
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/config/ratelimit/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	ratelimitfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
-	previousprioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -30,6 +29,10 @@ const (
 
 // limitFilter asks the limiter about requests whose route has limits of one OnFailure: what a failing limiter means
 // cannot be said per route, so there is one filter for each meaning, off until a route enables it.
+//
+// FailLocal calls a cluster in which the counter beside the Envoy takes over from the limiter at its first failure
+// (service.go): within the same request where it cannot be reached, after two calls that pass uncounted where it does
+// not answer in time. Without such a counter FailLocal is FailAllow.
 func limitFilter(s model.Settings, onFailure model.OnFailure) proto.Message {
 	f := &ratelimitfilterv3.RateLimit{
 		Domain:                         "postern",
@@ -46,9 +49,8 @@ func limitFilter(s model.Settings, onFailure model.OnFailure) proto.Message {
 		f.StatusOnError = &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable}
 	}
 	if onFailure == model.FailLocal && s.LocalLimiter.Address != "" {
-		g := grpcService(limiterWithLocalCluster, limiterTimeout(s))
-		g.RetryPolicy = failOver()
-		f.RateLimitService.GrpcService = g
+		f.RateLimitService.GrpcService = grpcService(limiterWithLocalCluster, limiterTimeout(s))
+		f.RateLimitService.GrpcService.RetryPolicy = failOver(limiterTimeout(s))
 	}
 	return f
 }
@@ -57,17 +59,14 @@ func limiterTimeout(s model.Settings) time.Duration {
 	return orElse(s.RateLimiter.Timeout, 100*time.Millisecond)
 }
 
-// failOver asks the limiter beside the Envoy, the next priority of the cluster, within the same request.
-func failOver() *corev3.RetryPolicy {
+// failOver asks again within the same request where the limiter was not reached; two failures have moved the cluster to
+// its next address by then. What is the longest pause between tries is, in Envoy 1.40, also the longest that one try
+// may take: all the time there is, so that an answer that is merely slow is not counted twice.
+func failOver(timeout time.Duration) *corev3.RetryPolicy {
 	return &corev3.RetryPolicy{
-		NumRetries: wrapperspb.UInt32(1),
-		RetryOn:    "connect-failure,refused-stream,reset,unavailable",
-		RetryPriority: &corev3.RetryPolicy_RetryPriority{
-			Name: "envoy.retry_priorities.previous_priorities",
-			ConfigType: &corev3.RetryPolicy_RetryPriority_TypedConfig{
-				TypedConfig: pack(&previousprioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: 1}),
-			},
-		},
+		NumRetries:   wrapperspb.UInt32(4), // why not two: the news that the limiter is away takes a moment to reach a worker
+		RetryOn:      "connect-failure,refused-stream,reset,unavailable",
+		RetryBackOff: &corev3.BackoffStrategy{BaseInterval: seconds(time.Millisecond), MaxInterval: seconds(timeout)},
 	}
 }
 

@@ -31,10 +31,10 @@ func staticClusters(s model.Settings) []*clusterv3.Cluster {
 		nowhere(notFoundCluster),
 		nowhere(methodNotAllowedCluster),
 		service(enforcerCluster, s.Enforcer),
-		breaking(service(limiterCluster, s.RateLimiter)),
+		breaking(service(limiterCluster, s.RateLimiter), 3, time.Second), // why 3: one slow answer must not refuse the next second's requests
 	}
 	if s.LocalLimiter.Address != "" {
-		clusters = append(clusters, breaking(service(limiterWithLocalCluster, s.RateLimiter, s.LocalLimiter)))
+		clusters = append(clusters, breaking(service(limiterWithLocalCluster, s.RateLimiter, s.LocalLimiter), 2, 2*time.Second)) // why longer: somebody counts meanwhile
 	}
 	if s.AccessLog.Address != "" {
 		clusters = append(clusters, service(accessLogCluster, s.AccessLog))
@@ -82,15 +82,15 @@ func address(a string) *corev3.Address {
 	return socket(hostPort(a))
 }
 
-// breaking leaves a service that failed twice in a row alone for a while: calls then go to the next address, or fail
-// at once, in well under a millisecond.
-func breaking(c *clusterv3.Cluster) *clusterv3.Cluster {
+// breaking leaves an endpoint alone for a while after so many failed calls in a row: the next go to the next address,
+// or fail at once, in well under a millisecond.
+func breaking(c *clusterv3.Cluster, failures uint32, pause time.Duration) *clusterv3.Cluster {
 	c.OutlierDetection = &clusterv3.OutlierDetection{
-		Interval:                           seconds(time.Second),
-		BaseEjectionTime:                   seconds(time.Second),
-		MaxEjectionTime:                    seconds(2 * time.Second),
+		Interval:                           seconds(500 * time.Millisecond),
+		BaseEjectionTime:                   seconds(pause),
+		MaxEjectionTime:                    seconds(5 * pause),
 		MaxEjectionPercent:                 wrapperspb.UInt32(100),
-		ConsecutiveGatewayFailure:          wrapperspb.UInt32(2),
+		ConsecutiveGatewayFailure:          wrapperspb.UInt32(failures),
 		EnforcingConsecutiveGatewayFailure: wrapperspb.UInt32(100),
 		EnforcingConsecutive_5Xx:           wrapperspb.UInt32(0),
 		EnforcingSuccessRate:               wrapperspb.UInt32(0),
