@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -141,24 +142,22 @@ func checkEntries(entries []*zip.File) error {
 	return nil
 }
 
-// topOf is where the project starts: archives of a folder hold it as their only one.
+// topOf is where the project starts: at the top, or in the one folder there, if a folder was packed.
 func topOf(archive *zip.Reader) (fs.FS, error) {
 	entries, err := fs.ReadDir(archive, ".")
 	if err != nil {
 		return nil, badArchive("", "the archive cannot be read: %v", err)
 	}
-	var only string
-	for _, e := range entries {
-		switch name := e.Name(); {
-		case hidden(name) || name == "__MACOSX":
-		case only != "" || !e.IsDir() || name == definitionsFolder:
-			return archive, nil
-		default:
-			only = name
-		}
-	}
-	if only == "" {
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return hidden(e.Name()) || e.Name() == "__MACOSX" })
+	if len(entries) != 1 || !entries[0].IsDir() || slices.Contains(ownNames, entries[0].Name()) {
 		return archive, nil
 	}
-	return fs.Sub(archive, only)
+	within, err := fs.ReadDir(archive, entries[0].Name())
+	if err != nil {
+		return nil, badArchive(entries[0].Name(), "the archive cannot be read: %v", err)
+	}
+	if !slices.ContainsFunc(within, func(e fs.DirEntry) bool { return slices.Contains(ownNames, e.Name()) }) {
+		return archive, nil
+	}
+	return fs.Sub(archive, entries[0].Name())
 }

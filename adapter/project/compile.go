@@ -132,15 +132,14 @@ func hidden(name string) bool { return strings.HasPrefix(name, ".") || strings.H
 
 // strangers points at names of the top folder that look like misspelt ones, which would have no effect.
 func (c *compiler) strangers() {
-	known := []string{manifestFile, policiesFile, definitionsFolder, "certificates", "interceptors", environmentFolder}
 	entries, _ := fs.ReadDir(c.documents.files, ".") // what cannot be read is said by those who need it
 	for _, e := range entries {
-		if hidden(e.Name()) || slices.Contains(known, e.Name()) {
+		if hidden(e.Name()) || slices.Contains(ownNames, e.Name()) {
 			continue
 		}
 		if e.Name() == "grpc_definitions" {
 			c.refuse(originOf(e.Name()), "not-served", "this build serves OpenAPI definitions only; remove %s", e.Name())
-		} else if near := nearest(e.Name(), slices.Values(known)); near != "" {
+		} else if near := nearest(e.Name(), slices.Values(ownNames)); near != "" {
 			c.warn(originOf(e.Name()), "unknown-file", "%s has no effect (did you mean %q?)", e.Name(), near)
 		}
 	}

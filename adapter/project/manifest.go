@@ -18,6 +18,9 @@ const (
 	backendCAFolder   = "certificates/backends"
 )
 
+// ownNames are what stands at a project's top.
+var ownNames = []string{manifestFile, policiesFile, definitionsFolder, "certificates", "interceptors", environmentFolder}
+
 // manifest is project.yaml with the chosen environment laid over it.
 type manifest struct {
 	name        string
