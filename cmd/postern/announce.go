@@ -2,21 +2,34 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/toolkit/summary"
 )
 
-// announce prints the summary once everything is served, or says what it is waiting for.
-func (r *runner) announce(ctx context.Context, g *gateway) {
+// announce prints the summary once everything is served, or says what it is waiting for. It is an error if none of the
+// projects can be served: then a mistake is to be mended before anything is tried. A gateway with one good project
+// starts, and what is bad is served as soon as it is mended.
+func (r *runner) announce(ctx context.Context, g *gateway) error {
 	const patience, every = 10 * time.Second, 10 * time.Millisecond
 	next := time.Now().Add(patience)
+	judged := false
 	for {
 		reasons := g.readiness.reasons()
+		if !judged {
+			projects := g.adapter.Status().Projects
+			judged = len(projects) == len(r.paths)
+			if judged && !slices.ContainsFunc(projects, served) {
+				return failure{exitBadInput, errors.New("no project can be served; what is wrong was told above, and `postern validate` tells it again")}
+			}
+		}
 		if len(reasons) == 0 {
 			break
 		}
@@ -26,23 +39,24 @@ func (r *runner) announce(ctx context.Context, g *gateway) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-time.After(every):
 		}
 	}
 	s := r.summary(g)
 	if asJSON(r.command) {
-		_ = printTo(r.command.ErrOrStderr(), s)
-		return
+		return printTo(r.command.ErrOrStderr(), s)
 	}
-	_ = s.Write(r.command.ErrOrStderr())
+	return s.Write(r.command.ErrOrStderr())
 }
+
+func served(p adapter.ProjectStatus) bool { return p.State != adapter.Rejected }
 
 // summary is what is told when everything is served.
 func (r *runner) summary(g *gateway) *summary.Gateway {
 	s := &summary.Gateway{
 		Version: versionName(), Envoy: or(g.binary.Version, "of an unknown version"), HTTP: g.cfg.Listen.HTTP,
-		Management: "http://" + g.management.String(), DataDir: g.folder.Path, Dev: r.settings.dev, APIs: r.apis, Warnings: r.warnings,
+		Management: "http://" + g.management.String(), DataDir: g.folder.Path, Dev: r.settings.dev, Warnings: slices.Clone(r.warnings),
 	}
 	if g.management.Network() == "unix" {
 		s.Management = "unix:" + g.management.String()
@@ -55,6 +69,13 @@ func (r *runner) summary(g *gateway) *summary.Gateway {
 		if r.settings.file != "" {
 			s.Token += fmt.Sprintf(" --config '%s'", r.settings.file)
 		}
+	}
+	for _, status := range g.adapter.Status().APIs {
+		if status.API == nil {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("%s of %s is not served: %s", status.ID, status.Path, status.Words))
+			continue
+		}
+		s.APIs = append(s.APIs, *status.API)
 	}
 	s.Fill()
 	return s

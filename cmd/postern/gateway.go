@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/enforcer"
 	"github.com/postern-gateway/postern/envoy"
@@ -40,6 +41,7 @@ type gateway struct {
 	node      string
 
 	management net.Addr
+	adapter    *adapter.Adapter
 
 	services *errgroup.Group // everything but Envoy; it ends after Envoy
 	ctx      context.Context // of the services

@@ -58,5 +58,5 @@ func nameOf(path string) string {
 	if absolute, err := filepath.Abs(path); err == nil {
 		path = absolute
 	}
-	return project.Slug(strings.TrimSuffix(filepath.Base(path), ".zip"))
+	return strings.TrimSuffix(filepath.Base(path), ".zip")
 }

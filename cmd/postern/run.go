@@ -4,21 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postern-gateway/postern/adapter"
-	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/envoy"
 	"github.com/postern-gateway/postern/internal/config"
 	"github.com/postern-gateway/postern/internal/observe"
 	"github.com/postern-gateway/postern/internal/socket"
 	"github.com/postern-gateway/postern/toolkit/devissuer"
-	"github.com/postern-gateway/postern/toolkit/report"
 )
 
 // runKeys are the keys of the configuration that `postern run` has flags for.
@@ -60,7 +58,6 @@ type runner struct {
 	cfg      *config.Config
 	warnings []string
 	paths    []string
-	apis     []model.API
 }
 
 func (r *runner) run(c *cobra.Command, paths []string) error {
@@ -74,13 +71,6 @@ func (r *runner) run(c *cobra.Command, paths []string) error {
 	if r.paths, err = projectPaths(paths); err != nil {
 		return err
 	}
-	if err := r.judge(); err != nil {
-		return err
-	}
-	// why: Envoy shares a taken port instead of failing, and half of the requests would be somebody else's
-	if err := socket.Free(r.cfg.Listen.HTTP); err != nil {
-		return fmt.Errorf("listen.http: %w; choose another with --listen-http", err)
-	}
 	g, stop, err := r.prepare(ctx)
 	if err != nil {
 		return err
@@ -91,8 +81,13 @@ func (r *runner) run(c *cobra.Command, paths []string) error {
 
 // projectPaths are those named, or the working directory if it is a project.
 func projectPaths(paths []string) ([]string, error) {
+	for _, path := range paths {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("there is no project: %w", err)
+		}
+	}
 	if len(paths) > 0 {
-		return paths, nil
+		return slices.Compact(slices.Sorted(slices.Values(paths))), nil
 	}
 	for _, sign := range []string{"api_definitions", "project.yaml"} {
 		if _, err := os.Stat(sign); err == nil {
@@ -100,37 +95,6 @@ func projectPaths(paths []string) ([]string, error) {
 		}
 	}
 	return nil, usage(errors.New("no project is named, and the working directory is none; `postern init` makes one"))
-}
-
-// judge compiles the projects once, so that mistakes are told before anything is started. A gateway with one good
-// project starts: what is bad is told, and served as soon as it is mended.
-func (r *runner) judge() error {
-	var found []report.Project
-	good := 0
-	for _, path := range r.paths {
-		p, problems, err := compile(path, *r.environment, r.cfg)
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("there is no project at %s", path)
-		}
-		if err != nil {
-			return err
-		}
-		one := report.Of(path, p, problems)
-		if one.Valid {
-			good++
-		}
-		if len(problems) > 0 {
-			found = append(found, one)
-		}
-		r.apis = append(r.apis, p.APIs...)
-	}
-	if len(found) > 0 {
-		_ = report.Write(r.command.ErrOrStderr(), r.command.Flag("output").Value.String(), found)
-	}
-	if good == 0 {
-		return failure{code: exitBadInput}
-	}
-	return nil
 }
 
 // prepare takes what the gateway needs: the data folder, an Envoy, its listeners.
@@ -149,6 +113,11 @@ func (r *runner) prepare(ctx context.Context) (*gateway, context.CancelFunc, err
 	folder, err := socket.Claim(r.cfg.DataDir, fmt.Sprintf("postern (pid %d, %s)", os.Getpid(), r.cfg.Listen.HTTP))
 	if err != nil {
 		return nil, nil, err
+	}
+	// why: Envoy shares a taken port instead of failing, and half of the requests would be somebody else's
+	if err := socket.Free(r.cfg.Listen.HTTP); err != nil {
+		folder.Release()
+		return nil, nil, fmt.Errorf("listen.http: %w; choose another with --listen-http", err)
 	}
 	services, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g := &gateway{
@@ -221,6 +190,7 @@ func (r *runner) startAdapter(g *gateway, l net.Listener) error {
 	if err != nil {
 		return err
 	}
+	g.adapter = a
 	g.readiness.until(a.Serving, "envoy has not acknowledged everything")
 	g.services.Go(func() error { return a.Run(g.ctx) })
 	return nil
@@ -228,22 +198,26 @@ func (r *runner) startAdapter(g *gateway, l net.Listener) error {
 
 // serve runs Envoy until it is told to stop, or something it cannot do without has failed.
 func (r *runner) serve(ctx context.Context, g *gateway, hurry <-chan struct{}) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	go func() {
 		select {
 		case <-ctx.Done():
-		case <-g.ctx.Done(): // why: a service ended before it was asked to
-			cancel()
+		case <-g.ctx.Done():
+			cancel(fmt.Errorf("a service has failed: %w", context.Cause(g.ctx)))
 		}
 		g.readiness.end()
 	}()
-	go r.announce(ctx, g)
+	go func() {
+		if err := r.announce(ctx, g); err != nil {
+			cancel(err)
+		}
+	}()
 	if err := g.runEnvoy(ctx, hurry, r.command.OutOrStdout()); err != nil {
 		return err
 	}
-	if err := context.Cause(g.ctx); err != nil {
-		return fmt.Errorf("a service has failed: %w", err)
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
 	}
 	return nil
 }
