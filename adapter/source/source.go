@@ -140,7 +140,7 @@ func (w *watcher) heard(e fsnotify.Event) bool {
 	return any
 }
 
-// look compares with what was seen last: all that is not watched, and a tenth of what is, because
+// look compares with what was seen last: all that is not watched, and a part of what is, because
 // some file systems forget to tell.
 func (w *watcher) look() bool {
 	any := false
@@ -154,7 +154,7 @@ func (w *watcher) look() bool {
 			see(r)
 		}
 	}
-	for range (len(w.roots) + 9) / 10 {
+	for range (len(w.roots) + 59) / 60 { // each of them once a minute, were they many
 		see(w.roots[w.next%len(w.roots)])
 		w.next++
 	}
