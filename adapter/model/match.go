@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -138,8 +139,8 @@ func hostname(host string) string {
 }
 
 // NormalizePath does to a request's path what Envoy does before it routes (normalize_path, merge_slashes,
-// path_with_escaped_slashes_action): unreserved characters decoded, dot segments resolved, slashes merged, the query
-// cut off. It reports false for a path Envoy answers with 400.
+// path_with_escaped_slashes_action): unreserved characters decoded, some others encoded, backslashes turned, dot segments
+// resolved, slashes merged, the query cut off. It reports false for a path Envoy answers with 400.
 func NormalizePath(path string, keepEscapedSlashes bool) (string, bool) {
 	path, _, _ = strings.Cut(path, "?")
 	if !strings.HasPrefix(path, "/") || strings.Contains(path, "#") {
@@ -151,7 +152,14 @@ func NormalizePath(path string, keepEscapedSlashes bool) (string, bool) {
 		if c <= ' ' || c >= 0x7f {
 			return "", false
 		}
-		if c != '%' {
+		switch {
+		case c == '\\':
+			b.WriteByte('/')
+			continue
+		case strings.IndexByte("\"<>^`{|}", c) >= 0:
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		case c != '%':
 			b.WriteByte(c)
 			continue
 		}

@@ -94,6 +94,18 @@ func drawAPIs(rt *rapid.T) []model.API {
 			operations = append(operations, op(id, to(backend(b))))
 		}
 		a := api(fmt.Sprintf("api%d/1", i), base.Draw(rt, "base"), operations...)
+		if rapid.Bool().Draw(rt, "tier") {
+			gold := limit("gold", 1000, model.PerAPI)
+			a.Tier, a.Limits = &gold, []model.Limit{limit("each", 1000, model.PerOperation)}
+		}
+		if rapid.Bool().Draw(rt, "cors") {
+			a.CORS = &model.CORS{Enabled: true, Origins: []string{"https://app.example.com"}, Methods: []string{"GET"}}
+		}
+		for i := range a.Operations {
+			if rapid.IntRange(0, 3).Draw(rt, "open") == 0 {
+				open(&a.Operations[i])
+			}
+		}
 		apis = append(apis, on(a, hosts.Draw(rt, "hosts")...))
 	}
 	return apis

@@ -172,6 +172,7 @@ GET /esc/x%2Fy => 200 GET /{id} -> pets /v2/x%2Fy
 GET /esc/a%2Fb => 200 GET /{id} -> pets /v2/a%2Fb
 GET /esc/a/b => 200 GET /a/b -> pets /v2/a/b
 `},
+		{name: "every-character", apis: []model.API{api("every/1", "/every", op("GET /{id}", open, to(backend("http://pets.test/every"))))}, check: everyCharacter},
 		{name: "500-operations", huge: true, apis: []model.API{manyOperations(500)}, calls: `
 GET /many/r0/1 => 200 GET /r0/{id} -> pets /v2/r0/1
 GET /many/r499/1 => 200 GET /r499/{id} -> pets /v2/r499/1
@@ -179,6 +180,29 @@ GET /many/r499 => 404
 GET /many/r500/1 => 404
 PUT /many/r250/1 => 405 GET, HEAD
 `},
+	}
+}
+
+// everyCharacter sends each byte, as it is and encoded: what is refused and what becomes of the rest is as
+// model.NormalizePath says.
+func everyCharacter(t *testing.T, g *gateway) {
+	apis := []model.API{api("every/1", "/every", ops("GET /{id}")...)}
+	paths := []string{"/every/%", "/every/%2", "/every/%zz", "/every/%2x", "/every/a%2f", "/every/%5c", "/every/a\\b", "/every/%e9", "/every/%C3%A9"}
+	for c := byte('!'); c < 0x7f; c++ {
+		paths = append(paths, "/every/x"+string(rune(c))+"y")
+	}
+	for c := range 256 {
+		paths = append(paths, fmt.Sprintf("/every/x%%%02xy", c), fmt.Sprintf("/every/x%%%02Xy", c))
+	}
+	for _, path := range paths {
+		a := g.call(t, "default", call{method: "GET", path: path})
+		normal, _ := model.NormalizePath(path, false)
+		switch want := model.Match(apis, "x", "GET", path, false); {
+		case a.status != want.Status:
+			t.Errorf("%s: Envoy answers %d, Match says %d", path, a.status, want.Status)
+		case a.status == 200 && strings.SplitN(a.echo.Target, "?", 2)[0] != normal:
+			t.Errorf("%s became %s, NormalizePath says %s", path, a.echo.Target, normal)
+		}
 	}
 }
 
@@ -303,6 +327,20 @@ GET /tls/a => 200 GET /a -> secure /tls/a
 			b.CA = exampleCA
 			return b
 		}())), op("GET /untrusted", to(backend("https://secure.test"))))}, check: tlsBackends},
+		{name: "large-body", apis: []model.API{api("large/1", "/large", ops("POST /a")...)}, check: func(t *testing.T, g *gateway) {
+			body := strings.Repeat("x", 5<<20)
+			if a := g.call(t, "default", call{method: "POST", path: "/large/a", body: body}); a.status != 200 || a.echo.Body != body {
+				t.Errorf("%d, and %d bytes reached the backend", a.status, len(a.echo.Body))
+			}
+			res, err := http.Post("http://"+g.listeners["default"]+"/large/a", "text/plain", strings.NewReader(body+body+body)) // why: reads while it writes
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Errorf("a body of 15 MiB: %d, want 413", res.StatusCode)
+			}
+		}},
 		{name: "h2c-backend", apis: []model.API{api("h2c/1", "/h2c", op("POST /a", to(h2c)))}, calls: `
 POST /h2c/a => 200 POST /a -> h2 /h2/a
 `, check: func(t *testing.T, g *gateway) {
