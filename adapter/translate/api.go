@@ -72,6 +72,7 @@ func compile(s model.Settings, api model.API) (*compiled, []model.Problem) {
 	if model.Refusing(problems) {
 		return nil, problems
 	}
+	problems = append(problems, split(s, c)...)
 	c.policy = policyOf(&api)
 	c.limits = rules.resource(api.ID())
 	return c, problems

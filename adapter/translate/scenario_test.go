@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/translate"
@@ -127,7 +129,7 @@ func TestScenariosLive(t *testing.T) {
 		}
 		t.Run(s.name, func(t *testing.T) {
 			d, problems := translate.NewIndex(variants()[s.variant()]).Plan(s.apis, nil)
-			if len(problems) > 0 {
+			if model.Refusing(problems) {
 				t.Fatal(problems)
 			}
 			defer g.serve(t, d)()
@@ -183,13 +185,18 @@ func (s scenario) line(t *testing.T, g *gateway, line string) {
 	}
 }
 
+// print writes resources as YAML, fields as Envoy's documentation names them.
 func print(t *testing.T, resources []translate.Resource) []byte {
 	t.Helper()
-	b, err := translate.YAML(resources)
-	if err != nil {
-		t.Fatal(err)
+	var list []any
+	for _, r := range resources {
+		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(r.Message)
+		must(t, err)
+		var tree any
+		must(t, json.Unmarshal(text, &tree))
+		list = append(list, tree)
 	}
-	return b
+	return marshal(t, list)
 }
 
 func marshal(t *testing.T, v any) []byte {

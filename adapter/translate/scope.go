@@ -73,6 +73,18 @@ func scopeKey(r model.Routing, base []string, t model.Template) (string, bool) {
 	return "", !t.Rest
 }
 
+// split warns of an API whose operations are in several scopes, for want of a base path that would say one.
+func split(s model.Settings, c *compiled) []model.Problem {
+	if !c.spread || len(c.scopes) < 2 {
+		return nil
+	}
+	return []model.Problem{{
+		Origin: c.Origin, Severity: model.Warning, Code: "several-route-scopes",
+		Message: fmt.Sprintf("the paths of %s below %s are in %d route tables, by their segment number %d, and a change of the API reaches one after the other: "+
+			"give it a longer base path if that matters", c.ID(), c.BasePath, len(c.scopes), segmentOf(s.Routing)),
+	}}
+}
+
 func noScope(s model.Settings, api *model.API, o *model.Operation) model.Problem {
 	return model.Problem{
 		Origin: o.Origin, Code: "no-route-scope",
