@@ -67,6 +67,7 @@ func BenchmarkStart(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			p := newSite(b)
 			folders := p.many(n)
+			cpu := cpuTime(b)
 			for b.Loop() {
 				p.start(nil, folders...)
 				gw := p.gateway("gw", xds.RoleEnvoy, xdstest.Options{})
@@ -74,6 +75,7 @@ func BenchmarkStart(b *testing.B) {
 				gw.Close()
 				p.stop()
 			}
+			b.ReportMetric((cpuTime(b)-cpu).Seconds()/float64(b.N), "cpu-s/op")
 		})
 	}
 }
