@@ -19,8 +19,18 @@ import (
 	"github.com/postern-gateway/postern/toolkit/devissuer"
 )
 
-// runKeys are the keys of the configuration that `postern run` has flags for.
-var runKeys = []string{"dataDir", "label", "listen.http", "management.listen", "envoy.path", "log.level", "log.format"}
+// runFlags are the keys of the configuration that `postern run` has flags for.
+var runFlags = map[string]string{
+	"dataDir":           dataDirUsage,
+	"label":             "which projects to serve",
+	"listen.http":       "where to serve, an IP address and a port",
+	"management.listen": "where to serve /metrics, /healthz and /readyz",
+	"envoy.path":        "the Envoy to run",
+	"log.level":         "debug, info, warn or error",
+	"log.format":        "text or json",
+}
+
+const dataDirUsage = "the folder of keys and sockets"
 
 func newRun() *cobra.Command {
 	r := &runner{}
@@ -38,13 +48,12 @@ Envoy's access log goes to standard output, everything else to standard error.`,
   POSTERN_LISTEN_HTTP=127.0.0.1:8080 postern run examples/petstore --dev`,
 		RunE: func(c *cobra.Command, paths []string) error { return r.run(c, paths) },
 	}
-	c.Flags().BoolVar(&r.settings.dev, "dev", false, "listen on this machine only, and trust tokens of `postern token`")
-	c.Flags().Lookup("dev").Usage = "listen on this machine only, and trust the tokens that postern token signs"
+	c.Flags().BoolVar(&r.settings.dev, "dev", false, "listen on this machine only, and trust the tokens that postern token signs")
 	c.Flags().BoolVar(&r.settings.insecure, "insecure", false, "let listeners other than the data plane's be reached from elsewhere without TLS")
 	c.Flags().BoolVar(&r.pprof, "pprof", false, "serve /debug/pprof/ on the management listener")
 	r.environment = environmentFlag(c)
 	r.settings.flags(c)
-	config.Flags(c.Flags(), runKeys...)
+	config.Flags(c.Flags(), runFlags)
 	return c
 }
 

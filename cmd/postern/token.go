@@ -62,7 +62,7 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 	c.Flags().StringArrayVar(&claims, "claim", nil, "a further claim, name=text or name:=JSON; may be repeated")
 	c.Flags().DurationVar(&token.TTL, "ttl", time.Hour, "how long it is good for")
 	settings.flags(c)
-	config.Flags(c.Flags(), "dataDir")
+	config.Flags(c.Flags(), map[string]string{"dataDir": dataDirUsage})
 	return c
 }
 

@@ -189,7 +189,7 @@ func TestWrong(t *testing.T) {
 func TestPrecedence(t *testing.T) {
 	t.Parallel()
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
-	config.Flags(flags, "label", "dataDir", "listen.http")
+	config.Flags(flags, map[string]string{"label": "a", "dataDir": "b", "listen.http": "c"})
 	if err := flags.Parse([]string{"--listen-http", "127.0.0.1:4"}); err != nil {
 		t.Fatal(err)
 	}

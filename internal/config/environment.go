@@ -127,14 +127,9 @@ func FlagName(path string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
 }
 
-// Flags adds a flag for each of the scalar keys, described by the comment of the documented file.
-func Flags(set *pflag.FlagSet, keys ...string) {
-	about := comments()
-	for _, key := range keys {
-		usage := about[key]
-		if usage == "" {
-			usage = "overrides " + key
-		}
+// Flags adds a flag for each of the scalar keys that usages describe.
+func Flags(set *pflag.FlagSet, usages map[string]string) {
+	for key, usage := range usages {
 		set.String(FlagName(key), "", usage+" (key "+key+")")
 	}
 }
