@@ -14,6 +14,9 @@ import (
 // finish fills what depends on other keys: the sockets move with dataDir, and paths become usable from here.
 func (l *loader) finish(c *Config) {
 	c.DataDir = c.path("dataDir", c.DataDir)
+	if strings.ContainsRune(c.Envoy.Path, filepath.Separator) { // else it is looked for on PATH
+		c.Envoy.Path = c.path("envoy.path", c.Envoy.Path)
+	}
 	for key, value := range map[string]*string{
 		"xds.listen": &c.XDS.Listen, "enforcer.listen": &c.Enforcer.Listen,
 		"ratelimiter.listen": &c.RateLimiter.Listen, "envoy.admin": &c.Envoy.Admin,

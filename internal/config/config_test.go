@@ -242,13 +242,13 @@ func TestEnvironmentName(t *testing.T) {
 
 func TestPaths(t *testing.T) {
 	t.Parallel()
-	c, _, err := load(t, "dataDir: data\nenforcer: {listen: 'unix:e.sock'}", nil)
+	c, _, err := load(t, "dataDir: data\nenforcer: {listen: 'unix:e.sock'}\nenvoy: {path: bin/envoy}", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(c.DataDir)
-	if !filepath.IsAbs(dir) || c.XDS.Listen != "unix:"+dir+"/data/xds.sock" || c.Enforcer.Listen != "unix:"+dir+"/e.sock" {
-		t.Errorf("got dataDir %s, xds %s, enforcer %s", c.DataDir, c.XDS.Listen, c.Enforcer.Listen)
+	if !filepath.IsAbs(dir) || c.XDS.Listen != "unix:"+dir+"/data/xds.sock" || c.Enforcer.Listen != "unix:"+dir+"/e.sock" || c.Envoy.Path != dir+"/bin/envoy" {
+		t.Errorf("got dataDir %s, xds %s, enforcer %s, envoy %s", c.DataDir, c.XDS.Listen, c.Enforcer.Listen, c.Envoy.Path)
 	}
 	c, _, err = load(t, "", map[string]string{"POSTERN_DATA_DIR": "elsewhere"})
 	if err != nil || c.XDS.Listen != "unix:elsewhere/xds.sock" {
@@ -366,4 +366,27 @@ func TestSchema(t *testing.T) {
 			t.Errorf("accepted %s", wrong)
 		}
 	}
+}
+
+// FuzzLoad: any file is taken or refused with words, and never more than that.
+func FuzzLoad(f *testing.F) {
+	documented, err := os.ReadFile("postern.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(documented))
+	for _, text := range []string{
+		"a: &x [*x]", "listen: {http: ${POSTERN_VAR_A:-}}", "issuers: [{claims: {}}, ~]", "? [a]\n: b", "limits: {redis: {tls: {a: [b]}}}",
+		"revocation: {sources: [{file: ~}, {redis: {addresses: [1]}}]}", "<<: {a: b}", "timeouts: {idle: 1e3s}", "- a", "!!binary x",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(t.TempDir(), "postern.yaml")
+		write(t, path, text)
+		c, _, err := config.Load(config.Options{Path: path, Lookup: func(string) (string, bool) { return "", false }})
+		if (c == nil) == (err == nil) || err != nil && err.Error() == "" {
+			t.Errorf("%v, %v", c, err)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 // nearest is the known key that the author of an unknown one most likely meant: the same word elsewhere
 // in the file, else the neighbour that takes the fewest changes.
 func (l *loader) nearest(path, key string, siblings []field) string {
+	key = key[:min(len(key), 64)] // why: a longer one resembles none, and comparing takes its length times theirs
 	best, least := "", len(key)+64
 	for _, f := range siblings {
 		if d := distance(strings.ToLower(key), strings.ToLower(f.key)); d < least {

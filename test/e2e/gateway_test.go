@@ -102,12 +102,18 @@ func command(t *testing.T, dataDir string, args ...string) *exec.Cmd {
 // launch starts `postern run --dev` and does not wait for anything.
 func launch(t *testing.T, env []string, args ...string) *gateway {
 	t.Helper()
+	return launchRun(t, env, append([]string{"--dev"}, args...)...)
+}
+
+// launchRun starts `postern run`.
+func launchRun(t *testing.T, env []string, args ...string) *gateway {
+	t.Helper()
 	g := &gateway{
 		t: t, stdout: &output{}, stderr: &output{}, http: address(t), management: address(t),
 		dataDir: filepath.Join(fixture.TempDir(t), "data"), ended: make(chan struct{}),
 	}
 	g.env = append([]string{"POSTERN_LISTEN_HTTP=" + g.http, "POSTERN_MANAGEMENT_LISTEN=" + g.management}, env...)
-	g.cmd = command(t, g.dataDir, append([]string{"run", "--dev"}, args...)...)
+	g.cmd = command(t, g.dataDir, append([]string{"run"}, args...)...)
 	g.cmd.Env = append(g.cmd.Env, g.env...)
 	g.cmd.Stdout, g.cmd.Stderr = g.stdout, g.stderr
 	if err := g.cmd.Start(); err != nil {

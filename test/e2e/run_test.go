@@ -420,3 +420,32 @@ func TestSummary(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestServicesOverTCP: loopback ports do as well as sockets.
+func TestServicesOverTCP(t *testing.T) {
+	t.Parallel()
+	b := backend(t)
+	g := start(t, []string{
+		"POSTERN_VAR_PETS=" + b.Listener.Addr().String(), "POSTERN_XDS_LISTEN=" + address(t), "POSTERN_ENFORCER_LISTEN=" + address(t),
+		"POSTERN_RATELIMITER_LISTEN=" + address(t), "POSTERN_ENVOY_ADMIN=" + address(t),
+	}, petstore)
+	if a := g.get("GET", "/petstore/1.0.0/pet/1", g.token("--scope", "read:pets")); a.status != 200 || a.header.Get("X-RateLimit-Limit") != "1000" {
+		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+	if a := g.get("GET", "/petstore/1.0.0/pet/1", ""); a.status != 401 {
+		t.Errorf("without a token: %d", a.status)
+	}
+}
+
+// TestNoIssuer: without one and without --dev the gateway starts, says so, and admits nobody.
+func TestNoIssuer(t *testing.T) {
+	t.Parallel()
+	g := launchRun(t, nil, petstore)
+	g.ready()
+	if a := g.get("GET", "/petstore/1.0.0/pet/1", "x.y.z"); a.status != 401 || a.code(t) != "900901" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if n := strings.Count(g.stderr.String(), "level=WARN msg=\"no issuer of tokens is configured"); n != 1 {
+		t.Errorf("it is told %d times\n%s", n, g.stderr)
+	}
+}
