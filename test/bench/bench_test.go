@@ -2,10 +2,10 @@ package main
 
 import (
 	"math"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestInterval(t *testing.T) {
@@ -75,23 +75,30 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// The servers alone are measured as `make bench` does, for a moment: the bench must work when it is needed.
-func TestServiceRows(t *testing.T) {
+// Rows of each kind are measured as `make bench` does, for a moment: the bench must work when it is needed.
+func TestRows(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers")
 	}
 	t.Parallel()
-	binary := t.TempDir() + "/bench"
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	dir := t.TempDir() + "/"
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir, ".", "../../cmd/postern").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	out, err := exec.CommandContext(t.Context(), binary, "-rows", "enforcer,ratelimiter", "-rounds", "1", "-time", (100 * time.Millisecond).String()).CombinedOutput()
-	for _, name := range []string{"enforcer", "ratelimiter-memory", "ratelimiter-pipeline"} {
-		if !strings.Contains(string(out), name) {
-			t.Errorf("no result of %s", name)
-		}
-	}
+	names := []string{"gateway", "enforcer", "ratelimiter-memory", "ratelimiter-pipeline", "routes-500", "change-10", "start-petstore", "memory-all"}
+	cmd := exec.CommandContext(t.Context(), dir+"bench", "-postern", dir+"postern", "-rows", strings.Join(names, ","), "-rounds", "1", "-time", "100ms", "-o", dir+"report.md")
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
 	if strings.Contains(string(out), "FAILED") {
-		t.Errorf("%v: %s", err, out)
+		t.Fatalf("%v: %s", err, out)
+	}
+	report, err := os.ReadFile(dir + "report.md")
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(report), "| `"+name+"` |") {
+			t.Errorf("the report has no row %s:\n%s", name, report)
+		}
 	}
 }

@@ -102,7 +102,7 @@ func (g *gateway) url(path string) string { return "http://" + g.address + path 
 // serves waits until Postern says that everything is served, and the paths are answered with 200.
 func (g *gateway) serves(ctx context.Context, limit time.Duration, paths ...string) error {
 	for _, url := range append([]string{g.ready}, g.urls(paths)...) {
-		if err := until(ctx, limit, func() error { return g.ask(ctx, url, g.header) }); err != nil {
+		if err := until(ctx, often, limit, func() error { return g.ask(ctx, url, g.header) }); err != nil {
 			return err
 		}
 	}

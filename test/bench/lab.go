@@ -209,8 +209,11 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// until tries every few milliseconds until it works or the time is over.
-func until(ctx context.Context, limit time.Duration, try func() error) error {
+// often is how often until tries where time is what is measured.
+const often = 2 * time.Millisecond
+
+// until tries until it works or the time is over.
+func until(ctx context.Context, every, limit time.Duration, try func() error) error {
 	deadline := time.Now().Add(limit)
 	for {
 		err := try()
@@ -223,7 +226,7 @@ func until(ctx context.Context, limit time.Duration, try func() error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(every):
 		}
 	}
 }

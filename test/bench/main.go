@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,7 +43,7 @@ var errMissed = errors.New("a row does not hold")
 
 func run(ctx context.Context) error {
 	var o options
-	pick := flag.String("rows", "", "names of rows, separated by commas; a name picks all rows it begins; none: all")
+	pick := flag.String("rows", "", "names of rows or what they begin with, separated by commas; none: all")
 	list := flag.Bool("list", false, "print the rows and stop")
 	report := flag.String("o", "", "also write the report as Markdown to this file")
 	flag.IntVar(&o.rounds, "rounds", 10, "rounds of each row")
@@ -85,16 +86,21 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// choose returns the rows whose name begins with one of the words.
+// choose returns the rows that the words name; a word that is no row's name stands for all rows whose names it begins.
 func choose(words string) ([]row, error) {
 	if words == "" {
 		return rows, nil
 	}
 	var out []row
 	for _, w := range strings.Split(words, ",") {
+		w = strings.TrimSpace(w)
+		picks := func(r row) bool { return strings.HasPrefix(r.name, w) }
+		if slices.ContainsFunc(rows, func(r row) bool { return r.name == w }) {
+			picks = func(r row) bool { return r.name == w }
+		}
 		n := len(out)
 		for _, r := range rows {
-			if strings.HasPrefix(r.name, strings.TrimSpace(w)) {
+			if picks(r) {
 				out = append(out, r)
 			}
 		}

@@ -94,7 +94,7 @@ func yesGateway(ctx context.Context, l *lab, backend string) (rate, error) {
 		return nil, err
 	}
 	address := "127.0.0.1:" + strconv.Itoa(port)
-	if err := until(ctx, 10*time.Second, func() error { return dial(address) }); err != nil {
+	if err := until(ctx, often, 10*time.Second, func() error { return dial(address) }); err != nil {
 		return nil, err
 	}
 	load := httpLoad("http://"+address+petPath, "Authorization: Bearer "+token)

@@ -164,5 +164,5 @@ func startRedis(ctx context.Context, l *lab) (address string, err error) {
 		return "", fmt.Errorf("%w (the package is called redis-server)", err)
 	}
 	address = "127.0.0.1:" + strconv.Itoa(port)
-	return address, until(ctx, 10*time.Second, func() error { return dial(address) })
+	return address, until(ctx, often, 10*time.Second, func() error { return dial(address) })
 }
