@@ -116,6 +116,7 @@ func (g *gateway) settings() model.Settings {
 	s.LocalLimiter = model.Service{Address: g.socket("ratelimiter-local.sock"), Timeout: s.RateLimiter.Timeout}
 	s.AccessLog = model.Service{Address: g.socket("accesslog.sock")}
 	s.AccessLogFile = "/dev/stdout"
+	s.SystemCA = envoy.SystemCA()
 	return s
 }
 
