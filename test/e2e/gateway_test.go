@@ -132,6 +132,9 @@ func launchRun(t *testing.T, env []string, args ...string) *gateway {
 			<-g.ended
 			t.Errorf("the gateway did not end when it was told to:\n%s", g.stderr)
 		}
+		if strings.Contains(g.stderr.String(), "DATA RACE") { // GOFLAGS=-race go test ./test/e2e
+			t.Errorf("the gateway has a data race:\n%s", g.stderr)
+		}
 	})
 	return g
 }
