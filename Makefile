@@ -26,8 +26,8 @@ run: build .tools/envoy ## build, get Envoy, serve the example petstore, print l
 
 .PHONY: build
 build: go ## bin/postern, and bin/example-backend, the service behind the examples
-	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/postern ./cmd/postern
-	@go build -trimpath -o bin/example-backend ./examples/backend
+	@go build -ldflags '-X main.version=$(VERSION)' -o bin/postern ./cmd/postern
+	@go build -o bin/example-backend ./examples/backend
 
 .PHONY: test
 test: go .tools/envoy ## everything: unit, golden, real Envoy, race detector, docs, attacks, 30 s of fuzzing

@@ -323,7 +323,7 @@ func build(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	for program, source := range map[string]string{"postern": "./cmd/postern", "example-backend": "./examples/backend"} {
-		cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(folder, program), source)
+		cmd := exec.Command("go", "build", "-o", filepath.Join(folder, program), source)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)

@@ -43,7 +43,7 @@ func Main(m *testing.M, short func() bool) int {
 
 // Build builds the program into file. It is called in a folder of the module.
 func Build(file string) error {
-	arguments := append([]string{"build", "-trimpath", "-o", file}, strings.Fields(os.Getenv("POSTERN_TEST_BUILD"))...)
+	arguments := append([]string{"build", "-o", file}, strings.Fields(os.Getenv("POSTERN_TEST_BUILD"))...)
 	out, err := exec.Command("go", append(arguments, "github.com/postern-gateway/postern/cmd/postern")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
