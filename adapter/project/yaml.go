@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -40,14 +38,14 @@ func readYAML(file string, data []byte) (root *node, err error) {
 	case errors.Is(err, io.EOF):
 		return &node{file: file, line: 1, column: 1}, nil
 	case err != nil:
-		return nil, yamlError(file, err)
+		return nil, yamlError(file, data, err)
 	}
 	var more yaml.Node
 	if err := decoder.Decode(&more); err == nil {
 		return nil, refusal(model.Origin{File: file, Line: more.Line, Column: more.Column}, "several-documents",
 			"a second YAML document starts here; put each into a file of its own")
 	} else if !errors.Is(err, io.EOF) {
-		return nil, yamlError(file, err)
+		return nil, yamlError(file, data, err)
 	}
 	r := yamlReader{file: file, open: map[*yaml.Node]bool{}}
 	root = &node{file: file}
@@ -64,18 +62,6 @@ func marks(data []byte) int {
 		}
 	}
 	return n
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// yamlError turns "yaml: line 3: did not find expected key" into a problem.
-func yamlError(file string, err error) error {
-	at, words := model.Origin{File: file}, err.Error()
-	if m := yamlLine.FindStringSubmatch(words); m != nil {
-		at.Line, _ = strconv.Atoi(m[1])
-		words = words[len(m[0]):]
-	}
-	return refusal(at, "syntax", "this is not YAML: %s", strings.TrimSpace(words))
 }
 
 type yamlReader struct {
