@@ -99,9 +99,11 @@ func (g *Gateway) begin() {
 		}
 		g.send(r)
 	}
-	if have := g.versions[xds.RouteType]; len(have) > 0 {
+	// why of the scopes: one may have been taken just before the connection ended, and its route table not
+	if scopes := g.versions[xds.ScopeType]; len(scopes) > 0 {
 		g.send(&discoveryv3.DeltaDiscoveryRequest{
-			TypeUrl: xds.RouteType, InitialResourceVersions: have, ResourceNamesSubscribe: slices.Sorted(maps.Keys(have)),
+			TypeUrl: xds.RouteType, InitialResourceVersions: g.versions[xds.RouteType],
+			ResourceNamesSubscribe: slices.Sorted(maps.Keys(scopes)), // scopes and their routes have one name
 		})
 	}
 }
