@@ -81,8 +81,13 @@ for name in $missing; do
 	packages="$packages $(package "$name")"
 done
 echo "need: installing$packages with $manager" >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 # shellcheck disable=SC2086 # package names hold no blanks
-install $packages </dev/null >&2
+install $packages </dev/null >"$log" 2>&1 || {
+	cat "$log" >&2
+	exit 1
+}
 
 for name in $missing; do
 	have "$name" || {
