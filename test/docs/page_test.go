@@ -1,5 +1,5 @@
 // Package docs runs what the README and the pages of docs/ show, as a reader would, and compares what comes out with
-// what the page says. It imports nothing of the gateway: it meets it as a user does.
+// what the page says. It imports nothing of the product: it meets it as a user does.
 package docs
 
 import (

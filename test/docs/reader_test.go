@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postern-gateway/postern/test/gateway"
 )
 
 const (
@@ -215,8 +217,8 @@ func (r *reader) leave() {
 	for _, one := range r.terminals {
 		one.interrupt(r.t)
 	}
-	if left := processesIn(r.folder); left != "" {
-		r.t.Errorf("left behind:\n%s", left)
+	if left := gateway.Processes(r.folder); len(left) > 0 {
+		r.t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}
 	if err := os.RemoveAll(r.folder); err != nil {
 		r.t.Error(err)
@@ -265,19 +267,6 @@ func (s *screen) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.buf.String()
-}
-
-// processesIn lists the processes whose working directory is under folder. It knows how on Linux only.
-func processesIn(folder string) string {
-	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-	var found []string
-	for _, link := range links {
-		if cwd, err := os.Readlink(link); err == nil && (cwd == folder || strings.HasPrefix(cwd, folder+"/")) {
-			line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
-			found = append(found, filepath.Base(filepath.Dir(link))+" "+strings.ReplaceAll(string(line), "\x00", " "))
-		}
-	}
-	return strings.Join(found, "\n")
 }
 
 func answers(url string) bool {
