@@ -66,6 +66,7 @@ func failures() []failure {
 		{when: status(431), code: "900413", title: "Request Header Fields Too Large", detail: "The request's header is larger than this gateway takes.", unidentified: true},
 		{when: status(426), code: "102512", title: "Upgrade Required", detail: "This gateway speaks HTTP/1.1 and HTTP/2.", unidentified: true},
 		{when: both(status(400), broken()), code: "102512", title: "Bad Request", detail: "The request is not valid HTTP.", unidentified: true},
+		{when: both(status(400), nameless()), code: "102512", title: "Bad Request", detail: "The request or its path is not one this gateway takes.", unidentified: true},
 		{when: status(400), code: "102512", title: "Bad Request", detail: "The request or its path is not one this gateway takes."},
 		{when: status(403), code: "102512", title: "Forbidden", detail: "The connection cannot be upgraded to this protocol."},
 		{when: status(408), code: "102513", title: "Request Timeout", detail: "The request did not arrive in time."},
@@ -200,6 +201,16 @@ func details(text string) *accesslogv3.AccessLogFilter {
 // broken is a request the HTTP/1 parser gave up on.
 func broken() *accesslogv3.AccessLogFilter {
 	return expression("response.code_details.startsWith('http1.')")
+}
+
+// nameless is a request refused before it was given an id: one whose path cannot be normalised, for instance.
+func nameless() *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_HeaderFilter{
+		HeaderFilter: &accesslogv3.HeaderFilter{Header: &routev3.HeaderMatcher{
+			Name: "x-request-id", InvertMatch: true,
+			HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+		}},
+	}}
 }
 
 func expression(cel string) *accesslogv3.AccessLogFilter {
