@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # why: the machine's own Go is the pinned one; a toolchain fetched behind one's back would be another
 export GOTOOLCHAIN := local
+# why: `git describe` names the version; asking git once more fails in checkouts that another user owns
+export GOFLAGS ?= -buildvcs=false
 # what is fetched for this checkout alone comes first
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
