@@ -147,7 +147,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"none":     {nil, "no definition was named"},
 		"missing":  {[]string{filepath.Join(in, "nothing.yaml")}, "no such file"},
-		"bad":      {[]string{good, bad}, "bad.yaml:1: this is not YAML"},
+		"bad":      {[]string{good, bad}, "bad.yaml:1:1: this is not YAML"},
 		"fragment": {[]string{fragment}, "neither openapi: nor swagger:"},
 		"version":  {[]string{future}, "OpenAPI 9.0.0 is not known"},
 		"large":    {[]string{large}, "larger than 16 MiB"},
