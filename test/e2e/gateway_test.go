@@ -257,6 +257,13 @@ func (g *gateway) envoys() (pids []int) {
 	return pids
 }
 
+// envoy is the first Envoy's process. What it serves may be ready a moment before the log says which it is.
+func (g *gateway) envoy() int {
+	g.t.Helper()
+	fixture.WaitFor(g.t, "the log's word of a live Envoy", func() bool { return len(g.envoys()) > 0 })
+	return g.envoys()[0]
+}
+
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
 // backend answers everything with what it was asked, and can be stopped.
