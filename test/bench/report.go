@@ -58,12 +58,18 @@ func (r result) String() string {
 		number(r.interval.low, r.goal.unit), number(r.interval.high, r.goal.unit), r.goal, r.details("; "))
 }
 
+// noise is how much of the machine others may take before the report says so.
+const noise = 0.1
+
 // details are the medians of what was measured on the way.
 func (r result) details(before string) string {
 	var parts []string
 	for _, n := range r.notes {
 		slices.Sort(n.values)
 		parts = append(parts, n.name+" "+number(median(n.values), n.unit))
+	}
+	if r.others > noise {
+		parts = append(parts, fmt.Sprintf("others took %.0f %% of the machine", 100*r.others))
 	}
 	if len(parts) == 0 {
 		return ""

@@ -43,6 +43,7 @@ type result struct {
 	err      error
 	samples  []float64
 	interval interval
+	others   float64 // which part of the machine other processes took meanwhile
 	notes    []note
 	took     time.Duration
 }
@@ -88,6 +89,7 @@ func measureRow(ctx context.Context, o options, r row) result {
 	if r.rounds > 0 {
 		rounds = min(rounds, r.rounds)
 	}
+	before := readClock()
 	for i := range rounds {
 		v, err := take(ctx)
 		if err != nil {
@@ -99,6 +101,7 @@ func measureRow(ctx context.Context, o options, r row) result {
 		}
 		out.samples = append(out.samples, v)
 	}
+	out.others = readClock().othersSince(before)
 	out.interval = intervalOf(out.samples)
 	out.notes, out.took = l.notes, time.Since(began)
 	return out

@@ -63,6 +63,42 @@ func worked(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
+// clock is what the machine's processors have done, in ticks: for anybody, and for us, our processes and those they waited for.
+type clock struct{ all, busy, ours float64 }
+
+func readClock() clock {
+	var c clock
+	text, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(text), "\n") // "cpu user nice system idle iowait irq softirq steal …"
+	for i, word := range strings.Fields(line)[1:9] {
+		ticks, _ := strconv.ParseFloat(word, 64)
+		c.all += ticks
+		if i != 3 && i != 4 {
+			c.busy += ticks
+		}
+	}
+	for _, pid := range family(os.Getpid()) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue // it has ended: whoever waited for it has its ticks
+		}
+		_, rest, _ := strings.Cut(string(text), ") ")
+		for _, word := range strings.Fields(rest)[11:15] { // utime stime cutime cstime
+			ticks, _ := strconv.ParseFloat(word, 64)
+			c.ours += ticks
+		}
+	}
+	return c
+}
+
+// othersSince is which part of the machine others took, 0 to 1.
+func (c clock) othersSince(before clock) float64 {
+	if c.all == before.all {
+		return 0
+	}
+	return max(0, (c.busy-before.busy)-(c.ours-before.ours)) / (c.all - before.all)
+}
+
 // metered notes the CPU that a process takes for each request while a rate is measured.
 func metered(l *lab, what string, pid int, r rate) rate {
 	return func(ctx context.Context, length time.Duration) (float64, error) {

@@ -1,12 +1,51 @@
 package docs
 
 import (
+	"flag"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// programs is the folder of what a reader has on PATH: made once, for all tests.
+var programs string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if testing.Short() {
+		return m.Run()
+	}
+	folder, err := os.MkdirTemp("", "p")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(folder) }()
+		programs = folder
+		err = build(folder)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func build(folder string) error {
+	for program, source := range map[string]string{"postern": "./cmd/postern", "example-backend": "./examples/backend"} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(folder, program), source)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
+		}
+	}
+	return nil
+}
 
 // TestPages does what each page says, from top to bottom, in a checkout of its own.
 func TestPages(t *testing.T) {
@@ -14,7 +53,6 @@ func TestPages(t *testing.T) {
 		t.Skip("starts a real Envoy for every page")
 	}
 	t.Parallel()
-	programs := build(t)
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(filepath.Join(root, page))
 		if err != nil {
@@ -29,14 +67,14 @@ func TestPages(t *testing.T) {
 		}
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
-			follow(t, page, blocks, programs)
+			follow(t, page, blocks)
 		})
 	}
 }
 
 // follow acts on the blocks of one page.
-func follow(t *testing.T, page string, blocks []block, programs string) {
-	r := newReader(t, programs)
+func follow(t *testing.T, page string, blocks []block) {
+	r := newReader(t)
 	for i, b := range blocks {
 		if b.kind != "output" {
 			t.Logf("%s:%d %s", page, b.line, b.kind)

@@ -19,12 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/test/gateway"
 )
 
 const (
 	root    = "../.."
 	patient = 60 * time.Second // for anything that a reader waits for
+	longest = 5 * time.Minute  // for a command: the first build on a small machine is one
 )
 
 // wellKnown are the ports that the pages speak of. Each reader gets others, so that pages run side by side.
@@ -40,8 +42,9 @@ type reader struct {
 	terminals map[string]*terminal
 }
 
-func newReader(t *testing.T, programs string) *reader {
+func newReader(t *testing.T) *reader {
 	t.Helper()
+	fixture.EnvoyPath(t) // which fails with the way to get one
 	// why: a socket's path has at most 107 bytes, which t.TempDir alone may use up
 	folder, err := os.MkdirTemp("", "p")
 	if err != nil {
@@ -155,10 +158,12 @@ func (r *reader) shell(script string) (output string, code int) {
 	r.t.Helper()
 	state := filepath.Join(r.folder, ".shell")
 	prologue := `set -eo pipefail; if [ -f ` + state + ` ]; then . ` + state + `; cd "$PWD"; fi; set -a; trap 'export -p >` + state + "' EXIT\n"
-	ctx, cancel := context.WithTimeout(r.t.Context(), patient)
+	ctx, cancel := context.WithTimeout(r.t.Context(), longest)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", prologue+r.localize(script))
 	cmd.Dir, cmd.Env = r.folder, r.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	var ended *exec.ExitError
@@ -301,27 +306,4 @@ func freePort(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return port
-}
-
-// build makes the programs that a reader has on PATH and returns their folder.
-func build(t *testing.T) string {
-	t.Helper()
-	folder, err := os.MkdirTemp("", "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	for program, source := range map[string]string{"postern": "./cmd/postern", "example-backend": "./examples/backend"} {
-		cmd := exec.Command("go", "build", "-o", filepath.Join(folder, program), source)
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(root, ".tools", "bin", "envoy")); err != nil {
-		if _, err := exec.LookPath("envoy"); err != nil {
-			t.Fatal("Envoy is missing: run `make tools`")
-		}
-	}
-	return folder
 }
