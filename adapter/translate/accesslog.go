@@ -60,7 +60,7 @@ func accessLogFile(path string) *filev3.FileAccessLog {
 	}
 }
 
-// accessLogStream sends every request's numbers, in batches; the tags say whose they are.
+// accessLogStream sends every request's numbers, in batches; the tag and the route's name say whose they are.
 func accessLogStream() *alsv3.HttpGrpcAccessLogConfig {
 	return &alsv3.HttpGrpcAccessLogConfig{CommonConfig: &alsv3.CommonGrpcAccessLogConfig{
 		LogName:             gatewayName,
@@ -68,7 +68,7 @@ func accessLogStream() *alsv3.HttpGrpcAccessLogConfig {
 		GrpcService:         grpcService(accessLogCluster, 0),
 		BufferFlushInterval: seconds(time.Second),
 		BufferSizeBytes:     wrapperspb.UInt32(64 << 10),
-		CustomTags:          []*tagv3.CustomTag{tag(posternv1.MetadataAPI, operatorAPI), tag(posternv1.MetadataOperation, operatorOperation)},
+		CustomTags:          []*tagv3.CustomTag{tag(posternv1.MetadataAPI, operatorAPI)},
 	}}
 }
 

@@ -12,9 +12,10 @@ import (
 
 // Names by which routes speak to filters.
 const (
-	corsFilterName     = "cors"
-	enforcerFilterName = "enforcer"
-	bodyFilterName     = "body"
+	corsFilterName           = "cors"
+	enforcerFilterName       = "enforcer"
+	bodyFilterName           = "body"
+	bodyUnlessGRPCFilterName = "body-unless-grpc"
 )
 
 // filters is the whole chain, in the order requests pass it.
@@ -35,7 +36,7 @@ func filters(s model.Settings) []*hcmv3.HttpFilter {
 	}
 	if s.BodyBytes > 0 {
 		// How much: only of those who may.
-		chain = append(chain, filter(bodyFilterName, bodyFilter(s)))
+		chain = append(chain, filter(bodyFilterName, bodyFilter(s)), filter(bodyUnlessGRPCFilterName, bodyUnlessGRPC(s), off))
 	}
 	return append(chain, filter("router", &routerv3.Router{
 		SuppressEnvoyHeaders: true,

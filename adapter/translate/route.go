@@ -176,7 +176,7 @@ func (v *virtualHost) operationFilters(c *compiled, o *operation) map[string]*an
 			posternv1.ContextAPI, c.ID(), posternv1.ContextPolicy, c.policy.Name, posternv1.ContextOperation, o.ID())
 	}
 	if o.Production.HTTP2 {
-		config[bodyFilterName] = letGRPCStream()
+		config[bodyFilterName], config[bodyUnlessGRPCFilterName] = off(), letGRPCStream()
 	}
 	if !v.limited {
 		for filter, limits := range o.limits.config() {

@@ -17,11 +17,9 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// Tags of a log entry that say which route it took, put there from the route's metadata. A request that took none has neither.
-const (
-	TagAPI       = "api"
-	TagOperation = "operation"
-)
+// TagAPI is the tag of a log entry that says whose route it took, put there from the route's metadata. A request that
+// took none has no such tag, and no name of a route, which is the operation.
+const TagAPI = "api"
 
 // maxSeries bounds what a scrape has to carry; what is deployed after that many is counted together as "other".
 const maxSeries = 100_000

@@ -25,12 +25,12 @@ import (
 func logged(api, operation string, code uint32, duration time.Duration) *datav3.HTTPAccessLogEntry {
 	tags := map[string]string{"other": "x"}
 	if api != "" {
-		tags[accesslog.TagAPI], tags[accesslog.TagOperation] = api, operation
+		tags[accesslog.TagAPI] = api
 	}
 	return &datav3.HTTPAccessLogEntry{
 		CommonProperties: &datav3.AccessLogCommon{
 			DownstreamRemoteAddress: &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/p"}}},
-			SampleRate:              0.5, UpstreamCluster: "c", RouteName: "r", CustomTags: tags,
+			SampleRate:              0.5, UpstreamCluster: "c", RouteName: operation, CustomTags: tags,
 			Duration: durationpb.New(duration), StreamId: "id",
 		},
 		Request:  &datav3.HTTPRequestProperties{Path: "/p", RequestHeaders: map[string]string{"a": "b"}},

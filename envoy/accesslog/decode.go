@@ -24,6 +24,7 @@ const (
 
 	responseCode = 1 // HTTPResponseProperties.response_code, a UInt32Value
 
+	commonRouteName  = 19 // AccessLogCommon.route_name
 	commonCustomTags = 22 // AccessLogCommon.custom_tags, map<string, string>
 	commonDuration   = 23 // .duration
 	commonLogType    = 33 // .access_log_type
@@ -71,6 +72,8 @@ func (e *entry) read(text []byte) error {
 
 func (e *entry) readCommon(number protowire.Number, part []byte, value uint64) error {
 	switch number {
+	case commonRouteName:
+		e.operation = part
 	case commonCustomTags:
 		return e.readTag(part)
 	case commonDuration:
@@ -100,11 +103,8 @@ func (e *entry) readTag(part []byte) error {
 		}
 		return nil
 	})
-	switch string(key) {
-	case TagAPI:
+	if string(key) == TagAPI {
 		e.api = value
-	case TagOperation:
-		e.operation = value
 	}
 	return err
 }

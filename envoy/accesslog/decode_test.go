@@ -14,7 +14,7 @@ import (
 // FuzzRead: what the stock decoder takes is read, without a panic and with the same fields.
 func FuzzRead(f *testing.F) {
 	seed, err := proto.Marshal(&datav3.HTTPAccessLogEntry{
-		CommonProperties: &datav3.AccessLogCommon{CustomTags: map[string]string{"api": "a/1", "operation": "GET /"}, Duration: durationpb.New(1)},
+		CommonProperties: &datav3.AccessLogCommon{CustomTags: map[string]string{"api": "a/1"}, RouteName: "GET /", Duration: durationpb.New(1)},
 		Response:         &datav3.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(200)},
 	})
 	if err != nil {
@@ -31,9 +31,9 @@ func FuzzRead(f *testing.F) {
 		if !taken {
 			t.Fatal("the stock decoder takes it")
 		}
-		tags := stock.GetCommonProperties().GetCustomTags()
-		if string(e.api) != tags[TagAPI] || string(e.operation) != tags[TagOperation] {
-			t.Errorf("read %q %q, stock %v", e.api, e.operation, tags)
+		common := stock.GetCommonProperties()
+		if string(e.api) != common.GetCustomTags()[TagAPI] || string(e.operation) != common.GetRouteName() {
+			t.Errorf("read %q %q, stock %v", e.api, e.operation, common)
 		}
 		message, err := proto.Marshal(&accesslogv3.StreamAccessLogsMessage{LogEntries: &accesslogv3.StreamAccessLogsMessage_HttpLogs{
 			HttpLogs: &accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries{LogEntry: []*datav3.HTTPAccessLogEntry{&stock}},

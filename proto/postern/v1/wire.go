@@ -40,12 +40,11 @@ const (
 )
 
 // RouteMetadata is the namespace of what a route says about itself: the Metadata keys above (for the gateway's own
-// 404 and 405), and MetadataAPI, MetadataOperation and MetadataAllow.
+// 404 and 405), and MetadataAPI and MetadataAllow. The operation is the route's name.
 const (
-	RouteMetadata     = "postern"
-	MetadataAPI       = "api"
-	MetadataOperation = "operation"
-	MetadataAllow     = "allow"
+	RouteMetadata = "postern"
+	MetadataAPI   = "api"
+	MetadataAllow = "allow"
 )
 
 // HeaderPrefix is reserved: whatever a client sends under it is removed at the door.
