@@ -55,6 +55,20 @@ func (a *admin) live(ctx context.Context) bool {
 	return err == nil
 }
 
+// answers: it says anything at all; "draining" is an answer too.
+func (a *admin) answers(ctx context.Context) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+"/ready", nil)
+	if err != nil {
+		return false
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return true
+}
+
 // drain: health checks fail, every answer asks the client to close, and the ports close after --drain-time-s.
 func (a *admin) drain(ctx context.Context) error {
 	if _, err := a.call(ctx, http.MethodPost, "/healthcheck/fail"); err != nil {

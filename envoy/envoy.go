@@ -26,8 +26,12 @@ type Options struct {
 	Hurry <-chan struct{}
 	// Output gets Envoy's standard output: its access log.
 	Output io.Writer
-	// Live is told when an Envoy has begun to serve (true) and when that one has ended (false).
+	// Live is told when an Envoy has begun to serve (true), and when that one has ended or does not answer (false).
 	Live func(bool)
+	// Pulse is how often a live Envoy is asked whether it still answers, and how long it is given to; 0 is a second.
+	Pulse time.Duration
+	// Hung is how many times in a row an Envoy may not answer before it is killed and started again; 0 is 10.
+	Hung int
 	Log  *slog.Logger
 }
 
@@ -47,6 +51,12 @@ const (
 func Run(ctx context.Context, o Options) error {
 	if o.Live == nil {
 		o.Live = func(bool) {}
+	}
+	if o.Pulse == 0 {
+		o.Pulse = defaultPulse
+	}
+	if o.Hung == 0 {
+		o.Hung = defaultHung
 	}
 	config, err := o.Bootstrap.Render()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +37,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("ENVOY_TEST_RUN_IN"); dir != "" {
 		o := options(dir, os.Getenv("ENVOY_TEST_BINARY"), os.Getenv("ENVOY_TEST_XDS"))
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		if o.Pulse, _ = time.ParseDuration(os.Getenv("ENVOY_TEST_PULSE")); o.Pulse > 0 {
+			o.Hung = 4
+		}
 		if err := envoy.Run(context.Background(), o); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -253,27 +257,95 @@ func TestHurryEndsADrain(t *testing.T) {
 	}
 }
 
+// elsewhere is envoy.Run in a process of its own.
+func elsewhere(t *testing.T, dir, binary, xds string, env ...string) (*os.Process, *record) {
+	t.Helper()
+	log := &record{}
+	us := exec.Command(os.Args[0])
+	us.Env = append(os.Environ(), "ENVOY_TEST_RUN_IN="+dir, "ENVOY_TEST_BINARY="+binary, "ENVOY_TEST_XDS="+xds)
+	us.Env = append(us.Env, env...)
+	us.Stderr = log
+	if err := us.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = us.Process.Kill(); _ = us.Wait() })
+	return us.Process, log
+}
+
 // TestEnvoyDiesWithUs: nobody can clean up after a SIGKILL, so the system has to.
 func TestEnvoyDiesWithUs(t *testing.T) {
 	t.Parallel()
 	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
 	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	log := &record{}
-	us := exec.Command(os.Args[0])
-	us.Env = append(os.Environ(), "ENVOY_TEST_RUN_IN="+dir, "ENVOY_TEST_BINARY="+binary, "ENVOY_TEST_XDS="+xds)
-	us.Stderr = log
-	if err := us.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer us.Wait()
-	defer us.Process.Kill()
+	us, log := elsewhere(t, dir, binary, xds)
 	fixture.WaitFor(t, "an answer", answers(address))
 	fixture.WaitFor(t, "a live Envoy", func() bool { return len(log.pids()) == 1 })
 	pid := log.pids()[0]
-	if err := us.Process.Kill(); err != nil {
+	if err := us.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	fixture.WaitFor(t, "the end of Envoy", func() bool { return !alive(pid) })
+}
+
+// stop and resume a process as a debugger, a paused container or a laptop's lid does.
+func signal(t *testing.T, pid int, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHungEnvoy: one that is stopped is not live, one that goes on is live again, one that never does is replaced.
+func TestHungEnvoy(t *testing.T) {
+	t.Parallel()
+	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
+	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	o := options(dir, binary, xds)
+	o.Pulse, o.Hung = 250*time.Millisecond, 8
+	var live atomic.Bool
+	o.Live = live.Store
+	r := start(t, o)
+	fixture.WaitFor(t, "the first answer", answers(address))
+	fixture.WaitFor(t, "a live Envoy", live.Load)
+	pid := r.log.pids()[0]
+
+	signal(t, pid, syscall.SIGSTOP)
+	fixture.WaitFor(t, "it to be missed", func() bool { return !live.Load() })
+	signal(t, pid, syscall.SIGCONT)
+	fixture.WaitFor(t, "it to be live again", live.Load)
+	if pids := r.log.pids(); len(pids) != 1 || !strings.Contains(r.log.String(), "envoy answers again") {
+		t.Errorf("live: %v\n%s", pids, r.log)
+	}
+
+	signal(t, pid, syscall.SIGSTOP)
+	fixture.WaitFor(t, "another Envoy", func() bool { return len(r.log.pids()) == 2 })
+	fixture.WaitFor(t, "its answer", answers(address))
+	fixture.WaitFor(t, "it to be live", live.Load)
+	if !strings.Contains(r.log.String(), "envoy hangs and is killed, to be started again") || alive(pid) {
+		t.Errorf("log:\n%s", r.log)
+	}
+}
+
+// TestStoppedTogether: a process that was stopped itself must not take Envoy, stopped with it, for hung.
+func TestStoppedTogether(t *testing.T) {
+	t.Parallel()
+	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
+	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	us, log := elsewhere(t, dir, binary, xds, "ENVOY_TEST_PULSE=200ms")
+	fixture.WaitFor(t, "an answer", answers(address))
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(log.pids()) == 1 })
+	pid := log.pids()[0]
+	for range 4 {
+		signal(t, pid, syscall.SIGSTOP)
+		signal(t, us.Pid, syscall.SIGSTOP)
+		time.Sleep(1500 * time.Millisecond) // why: time that passes is what this is about; four answers missed are enough
+		signal(t, us.Pid, syscall.SIGCONT)
+		signal(t, pid, syscall.SIGCONT)
+		fixture.WaitFor(t, "an answer", answers(address))
+	}
+	if text := log.String(); strings.Contains(text, "hangs") || !alive(pid) {
+		t.Errorf("log:\n%s", text)
+	}
 }
 
 // fake is a program that stands in for an Envoy that cannot start.

@@ -57,7 +57,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // attend stays with a child until it has ended, and returns how long it served.
 func (s *supervisor) attend(ctx context.Context, c *child) time.Duration {
 	var since time.Time
-	live := make(chan struct{})
+	live, missed, silent := make(chan struct{}), make(chan int), false
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.awaitLive(asking, live)
@@ -67,6 +67,9 @@ func (s *supervisor) attend(ctx context.Context, c *child) time.Duration {
 			live, since, s.served = nil, time.Now(), true
 			s.Log.Info("envoy is live", "pid", c.cmd.Process.Pid)
 			s.Live(true)
+			go s.pulse(asking, missed)
+		case n := <-missed:
+			silent = s.judge(c, n, silent)
 		case <-ctx.Done():
 			s.stop(c)
 			s.Live(false)
@@ -111,7 +114,7 @@ func (s *supervisor) stop(c *child) {
 	case <-time.After(killAfter):
 		s.Log.Warn("envoy did not end in time and is killed", "after", killAfter)
 	}
-	c.end(syscall.SIGKILL)
+	c.kill()
 	<-c.ended
 }
 
@@ -182,6 +185,8 @@ func (s *supervisor) start() (*child, error) {
 }
 
 func (c *child) end(s syscall.Signal) { _ = c.cmd.Process.Signal(s) }
+
+func (c *child) kill() { c.end(syscall.SIGKILL) }
 
 // why is how the child ended, and its last words.
 func (c *child) why() error {

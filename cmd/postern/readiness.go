@@ -9,6 +9,7 @@ import (
 type readiness struct {
 	mu      sync.Mutex
 	envoy   bool
+	served  bool // it was live once
 	ending  bool
 	waiters []func() []string
 }
@@ -33,7 +34,7 @@ func (r *readiness) until(ready func() bool, reason string) {
 func (r *readiness) setEnvoy(live bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.envoy = live
+	r.envoy, r.served = live, r.served || live
 }
 
 // end says that the gateway is on its way out, so that nobody sends it more.
@@ -46,13 +47,16 @@ func (r *readiness) end() {
 // reasons are none if the gateway is ready.
 func (r *readiness) reasons() []string {
 	r.mu.Lock()
-	waiters, envoy, ending := slices.Clone(r.waiters), r.envoy, r.ending
+	waiters, envoy, served, ending := slices.Clone(r.waiters), r.envoy, r.served, r.ending
 	r.mu.Unlock()
 	if ending {
 		return []string{"the gateway is stopping"}
 	}
 	var reasons []string
-	if !envoy {
+	switch {
+	case !envoy && served:
+		reasons = append(reasons, "envoy does not answer")
+	case !envoy:
 		reasons = append(reasons, "envoy is not live")
 	}
 	for _, w := range waiters {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -142,6 +143,30 @@ func TestKilledEnvoyIsBack(t *testing.T) {
 		t.Errorf("without a token: %d", a.status)
 	}
 	g.ready()
+}
+
+// TestHungEnvoyIsReplaced: one that was stopped does not end by itself.
+func TestHungEnvoyIsReplaced(t *testing.T) {
+	t.Parallel()
+	dir, _ := project(t, definition("Shop", "/shop", backend(t).URL))
+	g := start(t, nil, dir)
+	pid := g.envoy()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	fixture.WaitFor(t, "the gateway to say that it is not ready", func() bool {
+		res, err := http.Get("http://" + g.management + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		body, _ := io.ReadAll(res.Body)
+		return strings.Contains(string(body), "envoy does not answer")
+	})
+	g.ready()
+	if alive(pid) || !strings.Contains(g.stderr.String(), "envoy hangs and is killed") {
+		t.Errorf("the hung one is there: %v\n%s", alive(pid), g.stderr)
+	}
 }
 
 func TestInterruptLeavesNothing(t *testing.T) {
