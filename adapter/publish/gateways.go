@@ -100,7 +100,7 @@ func (p *Publisher) connected(e xds.Event) {
 		}
 	}
 	for stream, old := range p.peers {
-		if old.node == e.Node { // it is back before its old stream was found dead: nobody need wait for that
+		if old.node.ID == e.Node.ID && old.node.Role == e.Node.Role { // it is back before its old stream was found dead: nobody need wait for that
 			p.drop(stream)
 		}
 	}

@@ -86,7 +86,7 @@ func (g *gateway) follow(role, name, address string, types []string, s follower)
 	g.services.Go(func() error {
 		return xds.Run(g.ctx, xds.ClientOptions{
 			Addresses: []string{g.place(g.cfg.XDS.Listen)}, Node: g.node + "/" + name, Label: g.cfg.Label, Role: role,
-			Types: types, Apply: s.Apply, Log: log,
+			Version: versionName(), Types: types, Apply: s.Apply, Log: log,
 		})
 	})
 	return nil

@@ -41,6 +41,8 @@ type ClientOptions struct {
 	Addresses []string
 	// Node, Label and Role are who we are.
 	Node, Label, Role string
+	// Version of this build, for those who look after many.
+	Version string
 	// Types are the type URLs to follow, each of them whole.
 	Types []string
 	// Apply takes one update in. It is called by one goroutine, again after every reconnect with what
@@ -172,7 +174,7 @@ func (c *client) subscribe(typeURL string, first bool) *discoveryv3.DeltaDiscove
 		InitialResourceVersions: maps.Clone(c.types[typeURL].versions),
 	}
 	if first {
-		r.Node = Node{ID: c.options.Node, Label: c.options.Label, Role: c.options.Role}.Proto()
+		r.Node = Node{ID: c.options.Node, Label: c.options.Label, Role: c.options.Role, Version: c.options.Version}.Proto()
 	}
 	return r
 }

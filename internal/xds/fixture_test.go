@@ -30,6 +30,9 @@ const (
 	refusedType = "type.googleapis.com/test.Refused"
 )
 
+// stranger is the node that is not admitted.
+const stranger = "stranger"
+
 // rig is a server with a cache for each type, and what it reported.
 type rig struct {
 	t       testing.TB
@@ -53,6 +56,12 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) serve(l net.Listener) {
 	s := NewServer(ServerOptions{
+		Admit: func(_ context.Context, n Node) error {
+			if n.ID == stranger {
+				return status.Error(codes.PermissionDenied, "nobody knows you")
+			}
+			return nil
+		},
 		Find:   r.find,
 		Notify: func(e Event) { r.events <- e },
 		Grace:  50 * time.Millisecond,

@@ -2,10 +2,13 @@ package xds
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -394,12 +397,45 @@ func TestARefusedNodeIsTold(t *testing.T) {
 	}
 }
 
+func TestWhoIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	gw := r.dial()
+	gw.request(&discoveryv3.DeltaDiscoveryRequest{Node: Node{ID: stranger}.Proto(), TypeUrl: ownType})
+	select {
+	case err := <-gw.failed:
+		if status.Code(err) != codes.PermissionDenied {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(patience):
+		t.Error("no answer")
+	}
+	select {
+	case e := <-r.events:
+		t.Errorf("a stranger was reported: %+v", e)
+	default:
+	}
+}
+
 func TestNode(t *testing.T) {
-	n := Node{ID: "gw-1", Label: "edge", Role: RoleEnforcer}
-	if got := NodeOf(n.Proto()); got != n {
-		t.Errorf("NodeOf(Proto()) = %+v, want %+v", got, n)
+	for _, n := range []Node{
+		{ID: "gw-1", Label: "edge", Role: RoleEnforcer},
+		{ID: "gw-1", Label: "edge", Role: RoleEnforcer, Version: "v1.2.3"},
+	} {
+		if got := NodeOf(n.Proto()); got != n {
+			t.Errorf("NodeOf(Proto()) = %+v, want %+v", got, n)
+		}
 	}
 	if got := NodeOf(nil); got != (Node{Label: DefaultLabel, Role: RoleEnvoy}) {
 		t.Errorf("NodeOf(nil) = %+v", got)
+	}
+	build := &corev3.BuildVersion{Version: &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 40, Patch: 2}}
+	envoy := &corev3.Node{Id: "gw", UserAgentVersionType: &corev3.Node_UserAgentBuildVersion{UserAgentBuildVersion: build}}
+	if got := NodeOf(envoy).Version; got != "1.40.2" {
+		t.Errorf("Envoy's version is %q", got)
+	}
+	long := Node{ID: "gw", Version: strings.Repeat("é", 500)}
+	if got := NodeOf(long.Proto()).Version; len(got) > maxVersion || got == "" {
+		t.Errorf("a long version is %q", got)
 	}
 }

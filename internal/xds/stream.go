@@ -60,7 +60,11 @@ func (s *stream) request(r *discoveryv3.DeltaDiscoveryRequest) error {
 		if r.Node.GetId() == "" {
 			return status.Error(codes.InvalidArgument, "the first request of a stream must carry its node and the node an id")
 		}
-		s.node, s.known = NodeOf(r.Node), true
+		node := NodeOf(r.Node)
+		if err := s.server.options.Admit(s.ctx, node); err != nil {
+			return err
+		}
+		s.node, s.known = node, true
 		s.notify(Event{Kind: Connected})
 	}
 	sub, first, err := s.subscription(r.TypeUrl)

@@ -45,7 +45,12 @@ type Node struct {
 	ID    string
 	Label string // which projects it serves
 	Role  string
+	// Version is the build it says it is: Envoy's "1.40.0", or what Postern's own parts are called. "" is unknown.
+	Version string
 }
+
+// maxVersion bounds what a client says of itself: it ends up in metrics.
+const maxVersion = 64
 
 // NodeOf reads a node; without words of its own it is an Envoy of the default label.
 func NodeOf(n *corev3.Node) Node {
@@ -56,12 +61,21 @@ func NodeOf(n *corev3.Node) Node {
 		}
 		return fallback
 	}
-	return Node{ID: n.GetId(), Label: or("label", DefaultLabel), Role: or("role", RoleEnvoy)}
+	return Node{ID: n.GetId(), Label: or("label", DefaultLabel), Role: or("role", RoleEnvoy), Version: versionOf(n)}
+}
+
+// versionOf reads what Envoy says in numbers and Postern's parts in words.
+func versionOf(n *corev3.Node) string {
+	if v := n.GetUserAgentBuildVersion().GetVersion(); v != nil {
+		return fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
+	}
+	v := n.GetUserAgentVersion()
+	return strings.ToValidUTF8(v[:min(len(v), maxVersion)], "")
 }
 
 // Proto is the node as it goes over the wire; NodeOf is its inverse.
 func (n Node) Proto() *corev3.Node {
-	return &corev3.Node{
+	node := &corev3.Node{
 		Id:      n.ID,
 		Cluster: "postern",
 		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
@@ -69,6 +83,11 @@ func (n Node) Proto() *corev3.Node {
 			"role":  structpb.NewStringValue(n.Role),
 		}},
 	}
+	if n.Version != "" { // why not else: of Envoy's bootstrap, Envoy fills it in
+		node.UserAgentName = "postern"
+		node.UserAgentVersionType = &corev3.Node_UserAgentVersion{UserAgentVersion: n.Version}
+	}
+	return node
 }
 
 // Encode marshals a resource once, for all who will be sent it.
