@@ -398,6 +398,12 @@ func TestScopelessOperationIsRefusedAlone(t *testing.T) {
 	if s := p.untilState("shop", "root/1.0.0", Rejected); !strings.Contains(s.Words, "root.yaml") {
 		t.Errorf("status %+v", s)
 	}
+	if n := strings.Count(p.log.String(), "no literal path segment"); n != 1 {
+		t.Errorf("why it is rejected is logged %d times:\n%s", n, p.log.String())
+	}
+	if !strings.Contains(p.log.String(), `msg="api rejected"`) || strings.Contains(p.log.String(), "refused") {
+		t.Errorf("what is not served is rejected, in the log as in the status:\n%s", p.log.String())
+	}
 }
 
 func TestNewRefuses(t *testing.T) {

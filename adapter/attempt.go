@@ -137,7 +137,7 @@ func (l *loop) plan(steps []step) ([]step, translate.Delta) {
 				continue
 			}
 			own := problemsOf(s, problems)
-			l.logProblems(s.ref.path, own)
+			l.logProblems(s.ref.path, besides(own)) // refuse logs the first
 			l.refuse(s.ref, s.revision(), firstRefusal(s.ref.path, own))
 		}
 		steps = rest

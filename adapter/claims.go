@@ -115,7 +115,7 @@ func (l *loop) block(steps []step, blocked map[ref]string) {
 			continue
 		}
 		if l.blocked[s.ref] != words {
-			l.log.Error("api refused", "api", s.ref.id, "project", s.ref.path, "revision", short(s.to.revision), "err", words)
+			l.log.Error("api rejected", "api", s.ref.id, "project", s.ref.path, "revision", short(s.to.revision), "err", words)
 		}
 		l.blocked[s.ref] = words
 		l.show(s.ref)

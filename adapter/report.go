@@ -88,7 +88,7 @@ func (l *loop) report(c compiled) {
 	}
 	l.logProblems(c.path, fresh)
 	if c.refused() {
-		l.log.Error("project refused; what is served of it stays", "project", c.path, "problems", len(c.problems))
+		l.log.Error("project rejected; what is served of it stays", "project", c.path, "problems", len(c.problems))
 	}
 }
 
@@ -119,6 +119,15 @@ func firstRefusal(path string, problems []model.Problem) string {
 		}
 	}
 	return ""
+}
+
+// besides are the problems without the first that refuses, which firstRefusal tells.
+func besides(problems []model.Problem) []model.Problem {
+	first := slices.IndexFunc(problems, func(p model.Problem) bool { return p.Severity == model.Refused })
+	if first < 0 {
+		return problems
+	}
+	return slices.Delete(slices.Clone(problems), first, first+1)
 }
 
 // problemsOf are those of one step's API; of several projects' equally named files it may take too many.

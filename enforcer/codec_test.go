@@ -210,7 +210,7 @@ func TestResponses(t *testing.T) {
 			Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}},
 		}},
 		"zero": {policy.Decision{}, denied(7, &authv3.DeniedHttpResponse{
-			Status: &typev3.HttpStatus{Code: 403}, Body: "Forbidden",
+			Status: &typev3.HttpStatus{Code: 403}, Body: "Forbidden.",
 		}, metadata("code", "900908", "title", "Forbidden"))},
 		"missing": {policy.Decision{Reason: policy.Missing, Detail: "none was sent", Challenge: `Bearer realm="x"`}, denied(16, &authv3.DeniedHttpResponse{
 			Status: &typev3.HttpStatus{Code: 401}, Headers: []*corev3.HeaderValueOption{set("www-authenticate", `Bearer realm="x"`)}, Body: "none was sent",

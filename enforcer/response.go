@@ -83,7 +83,7 @@ func (b Response) deny(d *policy.Decision) Response {
 	}
 	detail := d.Detail
 	if detail == "" { // a denial without a body would stay without one in Envoy's local reply
-		detail = http.StatusText(d.Status())
+		detail = http.StatusText(d.Status()) + "."
 	}
 	b = b.text(deniedBody, detail).close(denied)
 

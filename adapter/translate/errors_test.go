@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,9 @@ import (
 	"github.com/postern-gateway/postern/adapter/translate"
 	"github.com/postern-gateway/postern/test/fixture"
 )
+
+// sentence is how callers are told what is wrong, whoever tells them.
+var sentence = regexp.MustCompile(`^[A-Z].*\.$`)
 
 // TestEveryLocalReplyIsAProblem makes Envoy, the enforcer and the limiter fail in every way there is.
 func TestEveryLocalReplyIsAProblem(t *testing.T) {
@@ -128,7 +132,7 @@ func (g *gateway) judge(t *testing.T, rows []failing) {
 		switch {
 		case a.status != f.status || a.code != f.code:
 			t.Errorf("%s: %d %s, want %d with code %s", f.name, a.status, a.body, f.status, f.code)
-		case p.Type != "about:blank" || p.Status != f.status || p.Title == "" || p.Detail == "":
+		case p.Type != "about:blank" || p.Status != f.status || p.Title == "" || !sentence.MatchString(p.Detail):
 			t.Errorf("%s: not a whole problem: %s", f.name, a.body)
 		case f.title != "" && p.Title != f.title, f.detail != "" && p.Detail != f.detail:
 			t.Errorf("%s: %s, want %q and %q", f.name, a.body, f.title, f.detail)

@@ -178,12 +178,12 @@ func (o *Operation) strip(d *Decision, r authn.Request, found []credential) {
 }
 
 func (o *Operation) refuse(f failure) Decision {
-	d := Decision{Reason: f.reason, API: o.api, Scheme: f.requirement.scheme, Detail: f.detail}
 	if f.reason == Refused {
-		d.Detail = "nobody may call this operation"
+		f.detail = "nobody may call this operation"
 	}
+	d := Decision{Reason: f.reason, API: o.api, Scheme: f.requirement.scheme, Detail: sentence(f.detail)}
 	if status := d.Status(); status == 401 || f.reason == Scope {
-		d.Challenge = challenge(o.api, f.reason, f.detail, f.requirement.scopes)
+		d.Challenge = challenge(o.api, f.reason, d.Detail, f.requirement.scopes)
 	}
 	return d
 }

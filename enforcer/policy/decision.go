@@ -75,7 +75,7 @@ type Decision struct {
 	Scheme string // the definition's name of the scheme that decided; "" if none did
 
 	// A refusal:
-	Detail    string // in plain words, for the caller
+	Detail    string // a sentence for the caller
 	Challenge string // WWW-Authenticate; "" for none
 
 	// A pass: what changes in the request to the backend, and who calls (hashed).
@@ -108,7 +108,15 @@ func (d *Decision) refusal() Reason {
 }
 
 // Deny is the refusal of a request that no operation's policy could be asked about.
-func Deny(r Reason, detail string) Decision { return Decision{Reason: r, Detail: detail} }
+func Deny(r Reason, detail string) Decision { return Decision{Reason: r, Detail: sentence(detail)} }
+
+// sentence is what callers read of words that are written here as those of an error are.
+func sentence(words string) string {
+	if words == "" {
+		return ""
+	}
+	return strings.ToUpper(words[:1]) + words[1:] + "."
+}
 
 // challenge is what WWW-Authenticate says (RFC 6750 §3). A caller who sent nothing is told no error.
 func challenge(realm string, r Reason, detail string, scopes []string) string {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"regexp"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,12 +98,12 @@ func TestRefusals(t *testing.T) {
 		retry     int
 	}{
 		"":             {401, "900902", realm, 0},
-		"Bearer zed":   {401, "900901", realm + `, error="invalid_token", error_description="the signature of the token is not valid"`, 0},
-		"Bearer old":   {401, "900903", realm + `, error="invalid_token", error_description="the token has expired"`, 0},
-		"Bearer a,b":   {401, "900901", realm + `, error="invalid_request", error_description="several credentials were sent where one is expected"`, 0},
-		"Bearer ann":   {403, "900910", realm + `, error="insufficient_scope", error_description="the token does not have the scope that is needed", scope="read write"`, 0},
+		"Bearer zed":   {401, "900901", realm + `, error="invalid_token", error_description="The signature of the token is not valid."`, 0},
+		"Bearer old":   {401, "900903", realm + `, error="invalid_token", error_description="The token has expired."`, 0},
+		"Bearer a,b":   {401, "900901", realm + `, error="invalid_request", error_description="Several credentials were sent where one is expected."`, 0},
+		"Bearer ann":   {403, "900910", realm + `, error="insufficient_scope", error_description="The token does not have the scope that is needed.", scope="read write"`, 0},
 		"Bearer later": {503, "900900", "", 5},
-		"Basic QTpC":   {401, "900901", realm + `, error="invalid_token", error_description="the Authorization header is not of the form Bearer TOKEN"`, 0},
+		"Basic QTpC":   {401, "900901", realm + `, error="invalid_token", error_description="The Authorization header is not of the form Bearer TOKEN."`, 0},
 	} {
 		d := o.Decide(t.Context(), with("authorization", token))
 		if d.Status() != want.status || d.Code() != want.code || d.Challenge != want.challenge || d.RetryAfter() != want.retry {
@@ -110,12 +111,18 @@ func TestRefusals(t *testing.T) {
 				want.status, want.code, want.retry, want.challenge)
 		}
 	}
+	sentences := regexp.MustCompile(`^[A-Z][^.]*\.$`)
+	for _, token := range []string{"", "Bearer zed", "Bearer old", "Bearer a,b", "Bearer ann", "Bearer later", "Basic QTpC"} {
+		if d := o.Decide(t.Context(), with("authorization", token)); !sentences.MatchString(d.Detail) {
+			t.Errorf("%q is told %q, which is no sentence", token, d.Detail)
+		}
+	}
 	nobody := compile(t, operation()).Decide(t.Context(), with())
-	if nobody.Status() != 403 || nobody.Code() != "900908" || nobody.Challenge != "" {
+	if nobody.Status() != 403 || nobody.Code() != "900908" || nobody.Challenge != "" || nobody.Detail != "Nobody may call this operation." {
 		t.Errorf("nobody admitted: %+v", nobody)
 	}
-	unknown := Deny(NotKnown, "x")
-	if unknown.Status() != 503 || unknown.Code() != "900900" || unknown.RetryAfter() != 1 {
+	unknown := Deny(NotKnown, "it is not known")
+	if unknown.Status() != 503 || unknown.Code() != "900900" || unknown.RetryAfter() != 1 || unknown.Detail != "It is not known." {
 		t.Errorf("policy not known: %+v", unknown)
 	}
 }

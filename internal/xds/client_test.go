@@ -151,6 +151,17 @@ func TestClientReconnects(t *testing.T) {
 	f.expect("+b@2 -c complete")
 }
 
+// The roles are on the wire and in metrics: they are the names the services have everywhere else.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"envoy", "enforcer", "ratelimiter"} {
+		node := Node{ID: "n", Label: "l", Role: role}
+		if !slices.Contains([]string{RoleEnvoy, RoleEnforcer, RoleRateLimiter}, role) || NodeOf(node.Proto()) != node {
+			t.Errorf("nobody has the role %q", role)
+		}
+	}
+}
+
 func TestClientOptions(t *testing.T) {
 	apply := func(Update) error { return nil }
 	for name, o := range map[string]ClientOptions{

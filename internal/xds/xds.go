@@ -27,11 +27,11 @@ const (
 	SecretType   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
-// Roles of those who connect.
+// Roles of those who connect: the names of their commands, on the wire, in metrics and in certificates.
 const (
 	RoleEnvoy       = "envoy"
 	RoleEnforcer    = "enforcer"
-	RoleRateLimiter = "ratelimit"
+	RoleRateLimiter = "ratelimiter"
 )
 
 // DefaultLabel is the label of a node that says none.
