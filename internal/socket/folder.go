@@ -31,8 +31,8 @@ func Claim(path, holder string) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	lock, err := take(filepath.Join(path, "lock"))
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	lock, err := Lock(filepath.Join(path, "lock"))
+	if errors.Is(err, ErrLocked) {
 		return nil, inUse(path)
 	}
 	if err != nil {
@@ -50,8 +50,11 @@ func Claim(path, holder string) (*Folder, error) {
 	return f, nil
 }
 
-// take opens and locks a file. The lock ends with this process, however it ends.
-func take(path string) (*os.File, error) {
+// ErrLocked: another process, or another part of this one, has the lock.
+var ErrLocked = errors.New("it is locked")
+
+// Lock makes a file and locks it. The lock ends with Unlock, or with this process, however it ends.
+func Lock(path string) (*os.File, error) {
 	for {
 		lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
@@ -59,6 +62,9 @@ func take(path string) (*os.File, error) {
 		}
 		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			lock.Close()
+			if errors.Is(err, syscall.EWOULDBLOCK) {
+				return nil, ErrLocked
+			}
 			return nil, err
 		}
 		// why: its last holder may have removed it since it was opened; then this one locks nobody out
@@ -105,6 +111,11 @@ func (f *Folder) Release() {
 	if f.Sockets != f.Path {
 		_ = os.RemoveAll(f.Sockets)
 	}
-	_ = os.Remove(f.lock.Name())
-	_ = f.lock.Close()
+	Unlock(f.lock)
+}
+
+// Unlock removes what Lock made.
+func Unlock(lock *os.File) {
+	_ = os.Remove(lock.Name())
+	_ = lock.Close()
 }

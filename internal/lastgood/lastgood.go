@@ -1,0 +1,254 @@
+// Package lastgood keeps on disk what a part of the gateway accepted last over xDS, so that it can go on from there when it
+// is started again while nobody is there to tell it. It must not import a part of the gateway: it knows names and bytes.
+package lastgood
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/postern-gateway/postern/internal/socket"
+)
+
+// What is put within this time is written together; a write that failed is tried again after the other one.
+const (
+	quiet = 50 * time.Millisecond
+	retry = 5 * time.Second
+)
+
+// Options of Open.
+type Options struct {
+	Path string
+	// Of says whose state it is, in a few words: "enforcer default". A file of somebody else's is refused.
+	Of  string
+	Log *slog.Logger // nil: slog.Default()
+}
+
+// Store is one file of resources by type and name. Its methods may be called by many goroutines.
+type Store struct {
+	path string
+	log  *slog.Logger
+	lock *os.File
+
+	file sync.Mutex // of the three below
+	j    *journal
+	sick bool // the last write failed, which was told
+
+	mu      sync.Mutex // of the two below; never held while the disk works
+	pending changes
+	closed  bool
+
+	wake, ended chan struct{}
+}
+
+// changes by type and name; nil is a removal. A type without any is one of which the full set is empty.
+type changes map[string]map[string]*discoveryv3.Resource
+
+// Open opens the file at o.Path or begins it. One that is damaged or somebody else's is moved aside, which is logged,
+// and an empty one begun. It is an error if another process has it open.
+func Open(o Options) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	lock, err := socket.Lock(o.Path + ".lock")
+	if errors.Is(err, socket.ErrLocked) {
+		return nil, fmt.Errorf("the last good configuration in %s is in use by another process; give each its own dataDir", o.Path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("last good configuration: %w", err)
+	}
+	j, err := open(o.Path, o.Of)
+	var refused refusal
+	if errors.As(err, &refused) {
+		aside := o.Path + ".refused"
+		o.Log.Error("the last good configuration is not used", "file", o.Path, "err", refused, "kept", aside)
+		if err = os.Rename(o.Path, aside); err == nil {
+			j, err = open(o.Path, o.Of)
+		}
+	}
+	if err != nil {
+		socket.Unlock(lock)
+		return nil, fmt.Errorf("last good configuration: %w", err)
+	}
+	s := &Store{path: o.Path, log: o.Log, lock: lock, j: j, pending: changes{}, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	go s.write()
+	return s, nil
+}
+
+// Put replaces and removes resources of a type. It costs what it is given and does not wait for the disk. Neither slice
+// need have any: then it is noted that there are none. The resources must not be changed afterwards.
+func (s *Store) Put(typeURL string, put []*discoveryv3.Resource, remove []string) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	of := s.pending.of(typeURL)
+	for _, name := range remove {
+		of[name] = nil
+	}
+	for _, r := range put {
+		of[r.GetName()] = r
+	}
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *Store) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// Load returns the resources of a type in no order, what was put a moment ago included. known says that the type was ever
+// put: without it there may be resources that nobody has told us of.
+func (s *Store) Load(typeURL string) (resources []*discoveryv3.Resource, known bool, err error) {
+	s.file.Lock()
+	defer s.file.Unlock()
+	s.mu.Lock()
+	fresh, known := s.pending[typeURL]
+	over := make(map[string]*discoveryv3.Resource, len(fresh))
+	for name, r := range fresh {
+		over[name] = r
+		if r != nil {
+			resources = append(resources, r)
+		}
+	}
+	s.mu.Unlock()
+	for name, e := range s.j.index[typeURL] {
+		if _, newer := over[name]; newer {
+			continue
+		}
+		r, err := s.j.read(name, e)
+		if err != nil {
+			return nil, false, fmt.Errorf("last good configuration %s: %w", s.path, err)
+		}
+		resources = append(resources, r)
+	}
+	_, stored := s.j.index[typeURL]
+	return resources, known || stored, nil
+}
+
+// SavedAt is when it was written last; the zero time if never.
+func (s *Store) SavedAt() time.Time {
+	s.file.Lock()
+	defer s.file.Unlock()
+	return s.j.savedAt
+}
+
+// Flush writes what was put.
+func (s *Store) Flush() error {
+	s.file.Lock()
+	defer s.file.Unlock()
+	s.mu.Lock()
+	taken := s.pending
+	s.pending = changes{}
+	s.mu.Unlock()
+	if len(taken) == 0 {
+		return nil
+	}
+	err := s.j.append(taken, time.Now())
+	if err == nil {
+		s.sick = false
+		return nil
+	}
+	s.mu.Lock()
+	s.pending = taken.then(s.pending)
+	s.mu.Unlock()
+	err = fmt.Errorf("last good configuration %s: %w", s.path, err)
+	if !s.sick {
+		s.sick = true
+		s.log.Error("the last good configuration cannot be written; a restart would go back to an older one", "err", err)
+	}
+	return err
+}
+
+// Close writes what was put and lets the next one have the file.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.signal()
+	<-s.ended
+	err := s.Flush()
+	s.file.Lock()
+	defer s.file.Unlock()
+	err = errors.Join(err, s.j.close())
+	socket.Unlock(s.lock)
+	return err
+}
+
+// write writes in the background, until Close.
+func (s *Store) write() {
+	defer close(s.ended)
+	again := make(<-chan time.Time)
+	for {
+		select {
+		case <-s.wake:
+		case <-again:
+		}
+		s.mu.Lock()
+		closed := s.closed
+		s.mu.Unlock()
+		if closed {
+			return
+		}
+		time.Sleep(quiet) // why: what a source sends in a burst is one write
+		again = nil
+		if s.Flush() != nil {
+			again = time.After(retry)
+		}
+	}
+}
+
+func (c changes) of(typeURL string) map[string]*discoveryv3.Resource {
+	of, ok := c[typeURL]
+	if !ok {
+		of = map[string]*discoveryv3.Resource{}
+		c[typeURL] = of
+	}
+	return of
+}
+
+// then is c with what came after it.
+func (c changes) then(later changes) changes {
+	for typeURL, resources := range later {
+		of := c.of(typeURL)
+		for name, r := range resources {
+			of[name] = r
+		}
+	}
+	return c
+}
+
+// refusal is why a file is not read.
+type refusal struct{ words string }
+
+func (r refusal) Error() string { return r.words }
+
+func refuse(format string, arguments ...any) error { return refusal{fmt.Sprintf(format, arguments...)} }
+
+// exists says whether there is a file to read.
+func exists(path string) (bool, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular():
+		return true, refuse("%s is not a file", path)
+	}
+	return true, nil
+}
