@@ -56,7 +56,7 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) serve(l net.Listener) {
 	s := NewServer(ServerOptions{
-		Admit: func(_ context.Context, n Node) error {
+		Authorize: func(_ context.Context, n Node) error {
 			if n.ID == stranger {
 				return status.Error(codes.PermissionDenied, "nobody knows you")
 			}

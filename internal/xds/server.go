@@ -45,9 +45,9 @@ type Event struct {
 
 // ServerOptions of a Server.
 type ServerOptions struct {
-	// Admit is asked once a stream, before anything else is told of it. An error, which should be a gRPC status, ends
+	// Authorize is asked once a stream, before anything else is told of it. An error, which should be a gRPC status, ends
 	// the stream. nil: everybody is admitted.
-	Admit func(ctx context.Context, n Node) error
+	Authorize func(ctx context.Context, n Node) error
 	// Find names the cache of a type for a node. No cache and no error: there are none of this type
 	// (yet), which is no fault, so that older servers and newer clients get along. An error, which
 	// should be a gRPC status, ends the stream. It must be cheap.
@@ -69,8 +69,8 @@ type Server struct {
 
 // NewServer returns a server; Register puts it on a gRPC server.
 func NewServer(o ServerOptions) *Server {
-	if o.Admit == nil {
-		o.Admit = func(context.Context, Node) error { return nil }
+	if o.Authorize == nil {
+		o.Authorize = func(context.Context, Node) error { return nil }
 	}
 	if o.Notify == nil {
 		o.Notify = func(Event) {}

@@ -61,7 +61,7 @@ func (s *stream) request(r *discoveryv3.DeltaDiscoveryRequest) error {
 			return status.Error(codes.InvalidArgument, "the first request of a stream must carry its node and the node an id")
 		}
 		node := NodeOf(r.Node)
-		if err := s.server.options.Admit(s.ctx, node); err != nil {
+		if err := s.server.options.Authorize(s.ctx, node); err != nil {
 			return err
 		}
 		s.node, s.known = node, true
