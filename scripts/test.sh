@@ -11,7 +11,7 @@ concurrent() {
 
 # why: what lies in test/ drives processes from outside, where the detector does not see. Instead the gateway that test/attack
 # starts is built with it.
-export POSTERN_TEST_BUILD=-race CGO_ENABLED=1
+export TEST_BUILD_FLAGS=-race CGO_ENABLED=1
 
 racy= plain=
 for folder in $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./...); do

@@ -64,7 +64,7 @@ func (d *definition) endpoint(n *node, address string) (model.Endpoint, bool) {
 		return bad("%s has a path with empty, \".\" or \"..\" segments, or characters that are not escaped", shown(n))
 	}
 	if why := d.forbidden(e); why != "" {
-		d.refuse(n.at(), "forbidden-backend", "%s %s; if that is meant, the gateway's operator must allow this backend by name", shown(n), why)
+		d.refuse(n.at(), "forbidden-backend", "%s %s; if that is meant, the gateway's operator names it under backends.allow in postern.yaml", shown(n), why)
 		return model.Endpoint{}, false
 	}
 	return e, true
@@ -154,7 +154,7 @@ func (s *shared) allowed(e model.Endpoint) bool {
 		if strings.EqualFold(name, e.Host) || strings.EqualFold(name, joinHostPort(e.Host, e.Port)) {
 			return true
 		}
-		if prefix, bad := netip.ParsePrefix(name); err == nil && bad == nil && prefix.Contains(a.Unmap()) {
+		if prefix, bad := netip.ParsePrefix(name); err == nil && bad == nil && prefix.Contains(a.Unmap().WithZone("")) {
 			return true
 		}
 	}

@@ -93,3 +93,33 @@ func noScope(s model.Settings, api *model.API, o *model.Operation) model.Problem
 			o.ID(), api.BasePath, segmentOf(s.Routing)),
 	}
 }
+
+// Scopeless warns of the APIs that a gateway in scoped mode rejects, one warning an API: in mode auto it depends on what
+// else a gateway has served since its start.
+func Scopeless(s model.Settings, apis []model.API) []model.Problem {
+	s.Routing.Flat = false
+	var problems []model.Problem
+	for _, api := range apis {
+		base := segments(model.EscapePath(api.BasePath))
+		var without []*model.Operation
+		for i := range api.Operations {
+			if _, ok := scopeKey(s.Routing, base, model.ParseTemplate(api.Operations[i].Path)); !ok {
+				without = append(without, &api.Operations[i])
+			}
+		}
+		if len(without) == 0 {
+			continue
+		}
+		more := ""
+		if n := len(without) - 1; n > 0 {
+			more = fmt.Sprintf(" (nor have %d more)", n)
+		}
+		problems = append(problems, model.Problem{
+			Origin: without[0].Origin, Severity: model.Warning, Code: "no-route-scope",
+			Message: fmt.Sprintf("%s below %s has no literal path segment number %d%s: a gateway that finds route tables by it rejects the API, and with routing.mode auto "+
+				"that depends on what it served at its start; set routing.mode to flat, set routing.scopeSegment to a segment that is literal in every path, or give the API a base path",
+				without[0].ID(), api.BasePath, segmentOf(s.Routing), more),
+		})
+	}
+	return problems
+}

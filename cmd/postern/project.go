@@ -30,10 +30,14 @@ func compile(path, environment string, cfg *config.Config) (model.Project, []mod
 	}
 	defer closer.Close()
 	p, problems := project.Compile(files, project.Options{
-		Name: nameOf(path), Environment: environment, Lookup: os.LookupEnv, Settings: cfg.Settings(), OwnAddresses: cfg.OwnAddresses(),
+		Name: nameOf(path), Environment: environment, Lookup: os.LookupEnv, Settings: cfg.Settings(),
+		OwnAddresses: cfg.OwnAddresses(), AllowBackends: cfg.Backends.Allow,
 	})
 	_, more := translate.NewIndex(routed(cfg, p)).Plan(p.APIs, nil)
 	problems = append(problems, more...)
+	if cfg.Routing.Mode == "auto" {
+		problems = append(problems, translate.Scopeless(cfg.Settings(), p.APIs)...)
+	}
 	if model.Refusing(problems) {
 		p.APIs = nil
 	}

@@ -193,7 +193,7 @@ func (r *runner) startAdapter(g *gateway, l net.Listener) error {
 	}
 	a, err := adapter.New(adapter.Options{
 		Settings: g.settings(), AutoRouting: g.cfg.Routing.Mode == "auto", Listen: l, Folders: r.paths, Label: g.cfg.Label,
-		Environment: *r.environment, Lookup: os.LookupEnv, OwnAddresses: g.cfg.OwnAddresses(), Issuers: issuers,
+		Environment: *r.environment, Lookup: os.LookupEnv, OwnAddresses: g.cfg.OwnAddresses(), AllowBackends: g.cfg.Backends.Allow, Issuers: issuers,
 		Log: g.log, Registerer: g.registry,
 	})
 	if err != nil {

@@ -80,6 +80,7 @@ func (l *loader) check(c *Config) {
 		l.problem(c.origin("label"), "label", "must not be empty")
 	}
 	l.checkSizes(c)
+	l.checkBackends(c)
 	l.checkIssuers(c)
 	l.checkServed(c)
 	slices.SortStableFunc(l.problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

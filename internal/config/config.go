@@ -25,6 +25,7 @@ type Config struct {
 	Timeouts         Timeouts `yaml:"timeouts"`
 	LimitsOnRequests Requests `yaml:"limitsOnRequests"`
 	Errors           Errors   `yaml:"errors"`
+	Backends         Backends `yaml:"backends"`
 
 	Management  Management `yaml:"management"`
 	XDS         XDS        `yaml:"xds"`
@@ -112,6 +113,12 @@ type Requests struct {
 // Errors is the shape of the gateway's own answers.
 type Errors struct {
 	Format string `yaml:"format" enum:"problem,fault,enforcer,router"`
+}
+
+// Backends are what projects may name as one.
+type Backends struct {
+	// Allow are hosts, host:port or CIDR that would be refused without a word of the operator's.
+	Allow []string `yaml:"allow"`
 }
 
 // Management is REST, metrics, health.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,8 @@ func TestWrong(t *testing.T) {
 		"environment JSON":      {"", map[string]string{"POSTERN_ISSUERS": "[{"}, `POSTERN_ISSUERS: issuers: not JSON: yaml: line 1: did not find expected node content`},
 		"environment unknown":   {"", map[string]string{"POSTERN_LISTEN": `{"port": "1"}`}, `POSTERN_LISTEN: listen.port: unknown key; the nearest known one is "listen.http"`},
 		"both":                  {"", map[string]string{"POSTERN_LABEL": "a", "POSTERN_LABEL_FILE": "b"}, `both POSTERN_LABEL and POSTERN_LABEL_FILE are set; keep one`},
+		"backend as a URL":      {"backends: {allow: ['http://127.0.0.1:9843']}", nil, `postern.yaml:1:20: backends.allow[0]: "http://127.0.0.1:9843" names no backend; write a host, host:port or a range of addresses, like metadata.internal, 127.0.0.1:9843, [::1]:9843 or 169.254.10.0/24`},
+		"backend without port":  {"", map[string]string{"POSTERN_BACKENDS_ALLOW": `["a.internal", "b:0"]`}, `POSTERN_BACKENDS_ALLOW: backends.allow[1]: "b:0" names no backend; write a host, host:port or a range of addresses, like metadata.internal, 127.0.0.1:9843, [::1]:9843 or 169.254.10.0/24`},
 		"two documents":         {"label: a\n---\nlabel: b", nil, `postern.yaml: more than one YAML document; only one is read`},
 		"all at once":           {"lable: x\ncors: {enabled: 1}", nil, "postern.yaml:1:1: lable: unknown key; the nearest known one is \"label\"\npostern.yaml:2:17: cors.enabled: \"1\" is not true or false"},
 	} {
@@ -273,19 +276,38 @@ func TestDev(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	insecure := func(o *config.Options) { o.Insecure = true }
-	_, warnings, err := load(t, "apiKeys: {file: a.yaml}\nmanagement: {listen: '0.0.0.0:9843'}", map[string]string{"POSTERN_LISTEN_HTPP": "x", "POSTERN_PORT": "tcp://10.0.0.1"}, insecure)
+	_, warnings, err := load(t, "apiKeys: {file: a.yaml}\nmanagement: {listen: '0.0.0.0:9843'}", map[string]string{
+		"POSTERN_LISTEN_HTPP": "x", "POSTERN_HTTP_PORT": "9090",
+		// The command line's own, the projects', and what an orchestrator sets for services called postern and postern-xds.
+		"POSTERN_TOKEN": "x", "POSTERN_VAR_URL": "x", "POSTERN_PORT": "tcp://10.0.0.1", "POSTERN_SERVICE_HOST": "10.0.0.1",
+		"POSTERN_XDS_SERVICE_PORT": "18000", "POSTERN_XDS_SERVICE_PORT_GRPC": "18000", "POSTERN_XDS_PORT_18000_TCP_ADDR": "10.0.0.1",
+	}, insecure)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, w := range warnings {
 		warnings[i] = w[strings.LastIndex(w, "/")+1:]
 	}
+	slices.Sort(warnings)
 	want := []string{
+		"POSTERN_HTTP_PORT is not a known variable and changes nothing; `postern schema postern.yaml` has all keys",
 		"POSTERN_LISTEN_HTPP is not a known variable and changes nothing; did you mean POSTERN_LISTEN_HTTP?",
 		"postern.yaml:1:17: apiKeys.file: this build does not serve it: nobody can come with an API key",
 	}
 	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+func TestBackends(t *testing.T) {
+	t.Parallel()
+	want := []string{"metadata.internal", "127.0.0.1:9843", "[::1]:9843", "fe80::1", "169.254.10.0/24", "fe80::/10", "my_host:80"}
+	c, _, err := load(t, `backends: {allow: ["metadata.internal", "127.0.0.1:9843", "[::1]:9843", "fe80::1", "169.254.10.0/24", "fe80::/10", "my_host:80"]}`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, c.Backends.Allow); diff != "" {
+		t.Error(diff)
 	}
 }
 

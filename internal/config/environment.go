@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -56,8 +57,8 @@ func (l *loader) readEnvironment() {
 	}
 	l.readVariables(reflect.TypeFor[Config](), "", known)
 	for _, pair := range l.Environ {
-		name, _, _ := strings.Cut(pair, "=")
-		l.warnMisspelt(name, known)
+		name, value, _ := strings.Cut(pair, "=")
+		l.warnUnknown(name, value, known)
 	}
 }
 
@@ -104,10 +105,11 @@ func (l *loader) sayVariable(f field, path, name, value string) {
 	}
 }
 
-// warnMisspelt speaks up for variables that are nearly a known one. Others are left alone: an orchestrator sets
-// variables of its own for a service that is called postern.
-func (l *loader) warnMisspelt(name string, known map[string]bool) {
-	if !strings.HasPrefix(name, "POSTERN_") || strings.HasPrefix(name, "POSTERN_VAR_") || known[strings.TrimSuffix(name, "_FILE")] || others[name] {
+// warnUnknown speaks up for a variable that says nothing to us. It is a warning where an unknown key of the file is an
+// error, because the environment is not ours alone: an older or newer Postern, or somebody's script, may know the name.
+func (l *loader) warnUnknown(name, value string, known map[string]bool) {
+	if !strings.HasPrefix(name, "POSTERN_") || strings.HasPrefix(name, "POSTERN_VAR_") || known[strings.TrimSuffix(name, "_FILE")] ||
+		others[name] || orchestrated(name, value) {
 		return
 	}
 	for _, k := range slices.Sorted(maps.Keys(known)) {
@@ -116,6 +118,14 @@ func (l *loader) warnMisspelt(name string, known map[string]bool) {
 			return
 		}
 	}
+	l.warnings = append(l.warnings, name+" is not a known variable and changes nothing; `postern schema postern.yaml` has all keys")
+}
+
+var serviceVariable = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+// orchestrated says whether Kubernetes sets the variable, in every container, for a service whose name begins with postern.
+func orchestrated(name, value string) bool {
+	return serviceVariable.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 }
 
 // others are variables of the command line that are no keys of the file.

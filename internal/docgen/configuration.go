@@ -20,6 +20,10 @@ no file at all means the defaults. An unknown key is an error that names it and 
 variable names a file that holds the value: ` + "`POSTERN_LABEL_FILE=/run/label`" + `. A flag beats the environment, which beats the file, which beats
 the default.
 
+A variable that begins with ` + "`POSTERN_`" + ` and is no key is warned of at the start, with the key it may have been meant for. It is no error, as an unknown
+key of the file is, since the environment is shared: ` + "`POSTERN_TOKEN`, `POSTERN_SERVER`, `POSTERN_ENV` and `POSTERN_CONFIG`" + ` are for the command line, ` + "`POSTERN_VAR_…`" + ` for
+projects, and Kubernetes sets ` + "`POSTERN_SERVICE_HOST` and `POSTERN_PORT`" + ` in every container beside a service called postern; of all these nothing is said.
+
 **Secrets** are written ` + "`${POSTERN_VAR_NAME}`" + `, or come by ` + "`_FILE`" + `; they are never printed.
 
 A key that this build knows and does not serve yet is refused where ignoring it would weaken security or change an answer, and

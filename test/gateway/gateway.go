@@ -23,7 +23,7 @@ import (
 var program string
 
 // Main runs the tests of a package that starts gateways: call it from TestMain. It builds the program once, with the race
-// detector if POSTERN_TEST_BUILD says -race, and not at all under -short.
+// detector if TEST_BUILD_FLAGS says -race, and not at all under -short.
 func Main(m *testing.M, short func() bool) int {
 	if short() {
 		return m.Run()
@@ -43,7 +43,7 @@ func Main(m *testing.M, short func() bool) int {
 
 // Build builds the program into file. It is called in a folder of the module.
 func Build(file string) error {
-	arguments := append([]string{"build", "-o", file}, strings.Fields(os.Getenv("POSTERN_TEST_BUILD"))...)
+	arguments := append([]string{"build", "-o", file}, strings.Fields(os.Getenv("TEST_BUILD_FLAGS"))...)
 	out, err := exec.Command("go", append(arguments, "github.com/postern-gateway/postern/cmd/postern")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)

@@ -83,7 +83,7 @@ func text(w io.Writer, projects []Project) error {
 		}
 		switch {
 		case !r.Valid:
-			fmt.Fprintf(&b, "%s: refused: %s\n", r.Path, tally(refusals, warnings))
+			fmt.Fprintf(&b, "%s: invalid: %s\n", r.Path, tally(refusals, warnings))
 		default:
 			fmt.Fprintf(&b, "%s: valid: %s%s\n", r.Path, strings.Join(served(r.APIs), ", "), after(tally(refusals, warnings)))
 		}

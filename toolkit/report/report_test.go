@@ -32,7 +32,7 @@ func TestText(t *testing.T) {
 	want := `shop: valid: pets/1 at /pets (2 operations)
 error: old.zip!/api_definitions/a.yaml:3:5 /paths/~1a: there is no tier "<Gold>" [unknown-tier]
 warning: old.zip!/project.yaml: nothing uses it [unused]
-old.zip: refused: 1 error, 1 warning
+old.zip: invalid: 1 error, 1 warning
 `
 	if got := written(t, "text"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
