@@ -53,6 +53,16 @@ type ClientOptions struct {
 	Log *slog.Logger
 	// Credentials of the connection; nil: none (for unix sockets and loopback).
 	Credentials credentials.TransportCredentials
+	// Store keeps what Apply took; nil: nobody does. What is in it is applied before the first connection.
+	Store Store
+}
+
+// Store is where a client finds again what it had when it ended.
+type Store interface {
+	// Load returns the resources of a type; known says that these are all there were.
+	Load(typeURL string) (resources []*discoveryv3.Resource, known bool, err error)
+	// Put replaces and removes resources, and makes their type known. It must not wait for a disk.
+	Put(typeURL string, put []*discoveryv3.Resource, remove []string)
 }
 
 // Run follows a server until ctx is done, which is the only way it ends, except for options that
@@ -74,8 +84,9 @@ func Run(ctx context.Context, o ClientOptions) error {
 	}
 	c := &client{options: o, types: map[string]*followed{}}
 	for _, typeURL := range o.Types {
-		c.types[typeURL] = &followed{versions: map[string]string{}}
+		c.types[typeURL] = &followed{versions: map[string]string{}, unstored: map[string]*discoveryv3.Resource{}}
 	}
+	c.recall()
 	return c.run(ctx)
 }
 
@@ -89,6 +100,7 @@ type client struct {
 type followed struct {
 	versions map[string]string // by name, as last accepted
 	complete bool
+	unstored map[string]*discoveryv3.Resource // accepted, while the set is not complete
 }
 
 func (c *client) run(ctx context.Context) error {
@@ -201,10 +213,12 @@ func (c *client) apply(r *discoveryv3.DeltaDiscoveryResponse) error {
 		if complete && !t.complete {
 			// why: one bad resource must not keep its reader from ever being ready for the others
 			t.complete = c.options.Apply(Update{TypeURL: r.TypeUrl, Complete: true}) == nil
+			c.remember(r.TypeUrl, nil, nil)
 		}
 		return err
 	}
 	t.complete = complete
+	c.remember(r.TypeUrl, r.Resources, r.RemovedResources)
 	for _, name := range r.RemovedResources {
 		delete(t.versions, name)
 	}

@@ -27,15 +27,17 @@ type follower struct {
 
 func follow(t *testing.T, refuse string, addresses ...string) *follower {
 	t.Helper()
+	return followWith(t, refuse, ClientOptions{Addresses: addresses})
+}
+
+// followWith fills in the rest of o.
+func followWith(t *testing.T, refuse string, o ClientOptions) *follower {
+	t.Helper()
 	f := &follower{t: t, refuse: refuse, updates: make(chan Update, 100)}
+	o.Node, o.Label, o.Role, o.Types, o.Apply, o.Log = "enf-1", "default", RoleEnforcer, []string{ownType}, f.apply, silentLog
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, ClientOptions{
-			Addresses: addresses, Node: "enf-1", Label: "default", Role: RoleEnforcer,
-			Types: []string{ownType}, Apply: f.apply, Log: silentLog,
-		})
-	}()
+	go func() { done <- Run(ctx, o) }()
 	stopped := false
 	f.stop = func() {
 		if stopped {
