@@ -34,6 +34,8 @@ type Options struct {
 	Listen net.Listener
 	// GRPC are further options of that server: credentials.
 	GRPC []grpc.ServerOption
+	// Authorize is asked about each gateway that connects (xds.ServerOptions); nil: everybody may.
+	Authorize func(context.Context, xds.Node) error
 
 	Folders     []string // project folders and archives, watched
 	Label       string   // of the projects and gateways served; "" is xds.DefaultLabel
@@ -117,7 +119,7 @@ func (a *Adapter) Run(ctx context.Context) error {
 
 	options := append(xds.GRPCOptions(), a.options.GRPC...)
 	server := grpc.NewServer(options...)
-	xds.NewServer(xds.ServerOptions{Find: a.publisher.Find, Notify: a.notify}).Register(server)
+	xds.NewServer(xds.ServerOptions{Find: a.publisher.Find, Authorize: a.options.Authorize, Notify: a.notify}).Register(server)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(a.options.Listen) }()
 	a.started.Store(true)

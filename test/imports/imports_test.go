@@ -90,6 +90,11 @@ var rules = []rule{
 		never: []string{"./adapter/project/...", "./adapter/publish/...", "./adapter/source/...", "./enforcer/...", "./ratelimiter/...", "./cmd/...", "./toolkit/..."},
 	},
 	{
+		why:   "who may connect is the same for all services",
+		in:    []string{"./internal/mtls"},
+		never: []string{"./adapter/...", "./enforcer/...", "./ratelimiter/...", "./envoy/...", "./cmd/...", "./toolkit/..."},
+	},
+	{
 		why: "what tests share stays out of the product",
 		in: []string{
 			"./adapter/...", "./enforcer/...", "./ratelimiter/...", "./proto/...", "./envoy/...", "./cmd/...", "./toolkit/...", "./internal/...",

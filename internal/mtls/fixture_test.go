@@ -1,0 +1,168 @@
+package mtls_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/toolkit/certs"
+)
+
+const patience = 20 * time.Second
+
+// journal is a log that tests read.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
+
+// wait returns once the log says words.
+func (j *journal) wait(t *testing.T, words string) {
+	t.Helper()
+	until(t, "the log says "+words, func() bool { return strings.Contains(j.String(), words) })
+}
+
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %s", patience, what)
+		}
+	}
+}
+
+// authority makes certificates in a folder of its own.
+type authority struct {
+	t   *testing.T
+	dir string
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	a := authority{t, t.TempDir()}
+	if _, err := certs.Init(a.dir, time.Hour, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// issue makes or renews role/name, made so long ago, good for an hour.
+func (a authority) issue(role, name string, ago time.Duration, labels ...string) mtls.Files {
+	a.t.Helper()
+	w, err := certs.Issue(a.dir, certs.Leaf{Identity: mtls.Identity{Role: role, Name: name, Labels: labels}, TTL: time.Hour}, true, time.Now().Add(-ago))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return mtls.Files{Cert: w.Cert, Key: w.Key, CA: w.CA}
+}
+
+func (a authority) ca() string { return filepath.Join(a.dir, certs.AuthorityFile) }
+
+func load(t *testing.T, f mtls.Files, log *slog.Logger) *mtls.Set {
+	t.Helper()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s, err := mtls.Load(f, mtls.Options{Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// server answers health checks, and notes who asked.
+type server struct {
+	address string
+	log     *journal
+	set     *mtls.Set
+	files   mtls.Files
+
+	mu  sync.Mutex
+	who []mtls.Identity
+}
+
+func serve(t *testing.T, files mtls.Files, accept ...string) *server {
+	t.Helper()
+	s := &server{log: &journal{}, files: files}
+	s.set = load(t, s.files, s.log.logger())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = l.Addr().String()
+	g := grpc.NewServer(grpc.Creds(s.set.ServerCredentials(accept...)), grpc.UnaryInterceptor(s.note))
+	healthv1.RegisterHealthServer(g, health.NewServer())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = g.Serve(l) }()
+	t.Cleanup(func() { g.Stop(); <-done })
+	return s
+}
+
+func (s *server) note(ctx context.Context, r any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if who, ok := mtls.Peer(ctx); ok {
+		s.mu.Lock()
+		s.who = append(s.who, who)
+		s.mu.Unlock()
+	}
+	return next(ctx, r)
+}
+
+func connect(t *testing.T, address string, c credentials.TransportCredentials) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(c), grpc.WithNoProxy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func ask(t *testing.T, conn *grpc.ClientConn) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
+	return err
+}
+
+// stranger is TLS without any of our checks.
+func stranger(t *testing.T, f mtls.Files, version uint16) *tls.Config {
+	t.Helper()
+	c := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, MaxVersion: version}
+	if f.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// why not Certificates: a Go client shows none that the server's list of authorities does not lead to
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	return c
+}

@@ -1,0 +1,134 @@
+package mtls
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+)
+
+// ServerCredentials let certificates of these roles connect to a gRPC server. Who is turned away is logged.
+func (s *Set) ServerCredentials(roles ...string) credentials.TransportCredentials {
+	return &transport{credentials.NewTLS(s.ServerConfig(roles...)), &s.refusals}
+}
+
+// ClientCredentials are for connections to a gRPC server of one of these roles.
+func (s *Set) ClientCredentials(roles ...string) credentials.TransportCredentials {
+	return &transport{credentials.NewTLS(s.ClientConfig(roles...)), &s.refusals}
+}
+
+// transport is gRPC's own TLS that says who came, and why somebody could not.
+type transport struct {
+	credentials.TransportCredentials
+	refusals *refusals
+}
+
+// authInfo is what Peer reads. Only a handshake of ours makes one.
+type authInfo struct {
+	credentials.TLSInfo
+	identity Identity
+}
+
+func (t *transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		t.refusals.tell(raw.RemoteAddr(), err)
+		return nil, nil, err
+	}
+	return known(conn, info)
+}
+
+func (t *transport) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := t.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %s", raw.RemoteAddr(), reason(err))
+	}
+	return known(conn, info)
+}
+
+func known(conn net.Conn, info credentials.AuthInfo) (net.Conn, credentials.AuthInfo, error) {
+	tlsInfo := info.(credentials.TLSInfo)
+	identity, err := IdentityOf(tlsInfo.State.PeerCertificates[0])
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, authInfo{tlsInfo, identity}, nil
+}
+
+func (t *transport) Clone() credentials.TransportCredentials {
+	return &transport{t.TransportCredentials.Clone(), t.refusals}
+}
+
+// Peer is who is at the other end of a call; false, if the connection has no TLS of ours.
+func Peer(ctx context.Context) (Identity, bool) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return Identity{}, false
+	}
+	info, ok := p.AuthInfo.(authInfo)
+	return info.identity, ok
+}
+
+// patience is how long a handshake may take.
+const patience = 10 * time.Second
+
+// Listen makes a listener one of TLS, for servers of HTTP: its connections have shown a certificate of one of these roles
+// before they are accepted. Who is turned away is logged.
+func (s *Set) Listen(inner net.Listener, roles ...string) net.Listener {
+	config := s.ServerConfig(roles...)
+	config.NextProtos = []string{"http/1.1"}
+	l := &listener{Listener: inner, config: config, refusals: &s.refusals, accepted: make(chan net.Conn), done: make(chan struct{})}
+	go l.run()
+	return l
+}
+
+type listener struct {
+	net.Listener
+	config   *tls.Config
+	refusals *refusals
+	accepted chan net.Conn
+	done     chan struct{} // the inner listener has ended, with err
+	err      error
+}
+
+func (l *listener) run() {
+	defer close(l.done)
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			l.err = err
+			return
+		}
+		go l.handshake(conn)
+	}
+}
+
+func (l *listener) handshake(raw net.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn := tls.Server(raw, l.config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		l.refusals.tell(raw.RemoteAddr(), err)
+		raw.Close()
+		return
+	}
+	select {
+	case l.accepted <- conn:
+	case <-l.done:
+		conn.Close()
+	}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.accepted:
+		return conn, nil
+	case <-l.done:
+		return nil, l.err
+	}
+}

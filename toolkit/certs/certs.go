@@ -1,0 +1,174 @@
+// Package certs makes an authority and the certificates of a gateway's parts, as files, for development and for compose:
+// its key lies beside them, so it is no replacement for an authority that is kept apart. It must not import a service.
+package certs
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/postern-gateway/postern/internal/mtls"
+)
+
+// For how long certificates are good unless somebody says otherwise.
+const (
+	AuthorityTTL = 10 * 365 * 24 * time.Hour
+	LeafTTL      = 365 * 24 * time.Hour
+)
+
+// Names of the authority's files in a folder.
+const (
+	AuthorityFile = "ca.pem"
+	authorityKey  = "ca.key"
+)
+
+// early is how far the clocks of two machines may differ.
+const early = 5 * time.Minute
+
+// Leaf is a certificate to be made.
+type Leaf struct {
+	mtls.Identity
+	Hosts []string // names and addresses, for clients that compare them; Postern's own do not
+	TTL   time.Duration
+}
+
+// Written is a certificate that lies in a folder.
+type Written struct {
+	Cert, Key, CA string
+	Identity      mtls.Identity // zero for an authority
+	NotAfter      time.Time
+	Kept          bool // it was there before
+}
+
+// ErrExists says that a certificate is there and was not asked to be replaced.
+var ErrExists = errors.New("is there already")
+
+// Init makes an authority in dir unless there is one, which it never replaces.
+func Init(dir string, ttl time.Duration, now time.Time) (Written, error) {
+	w := Written{Cert: filepath.Join(dir, AuthorityFile), Key: filepath.Join(dir, authorityKey), CA: filepath.Join(dir, AuthorityFile)}
+	there, err := both(w.Cert, w.Key)
+	if err != nil {
+		return Written{}, err
+	}
+	if there {
+		a, err := open(dir, now)
+		if err != nil {
+			return Written{}, err
+		}
+		w.Kept, w.NotAfter = true, a.certificate.NotAfter
+		return w, nil
+	}
+	key, serial, err := newKey()
+	if err != nil {
+		return Written{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		// why a part of the serial: two authorities of one name would be hard to tell apart in a log
+		Subject:   pkix.Name{CommonName: "Postern authority " + hex.EncodeToString(serial.Bytes()[:4])},
+		NotBefore: now.Add(-early), NotAfter: now.Add(ttl),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Written{}, err
+	}
+	w.NotAfter = template.NotAfter
+	return w, write(w, template, template, key, key)
+}
+
+// Issue makes a certificate in dir, with the authority there. One that is there already is replaced if renew says so.
+func Issue(dir string, l Leaf, renew bool, now time.Time) (Written, error) {
+	if err := l.Check(); err != nil {
+		return Written{}, err
+	}
+	if l.Name+".pem" == AuthorityFile {
+		return Written{}, fmt.Errorf("%q is the name of the authority's files", l.Name)
+	}
+	a, err := open(dir, now)
+	if err != nil {
+		return Written{}, err
+	}
+	w := Written{
+		Cert: filepath.Join(dir, l.Name+".pem"), Key: filepath.Join(dir, l.Name+".key"), CA: filepath.Join(dir, AuthorityFile),
+		Identity: l.Identity,
+	}
+	for _, path := range []string{w.Cert, w.Key} {
+		if _, err := os.Lstat(path); err == nil && !renew {
+			return Written{}, fmt.Errorf("%s %w", path, ErrExists)
+		}
+	}
+	key, serial, err := newKey()
+	if err != nil {
+		return Written{}, err
+	}
+	template := l.template(serial, now)
+	if template.NotAfter.After(a.certificate.NotAfter) {
+		template.NotAfter = a.certificate.NotAfter // nothing outlives what vouches for it
+	}
+	w.NotAfter = template.NotAfter
+	return w, write(w, template, a.certificate, key, a.key)
+}
+
+func (l Leaf) template(serial *big.Int, now time.Time) *x509.Certificate {
+	c := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: l.Name[:min(len(l.Name), 64)], OrganizationalUnit: []string{l.Role}},
+		NotBefore: now.Add(-early), NotAfter: now.Add(l.TTL),
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: usages[l.Role], URIs: l.URIs(),
+	}
+	for _, host := range l.Hosts {
+		if address := net.ParseIP(host); address != nil {
+			c.IPAddresses = append(c.IPAddresses, address)
+		} else {
+			c.DNSNames = append(c.DNSNames, host)
+		}
+	}
+	return c
+}
+
+// usages: an enforcer and a ratelimiter are called by Envoys, and follow the adapter.
+var usages = map[string][]x509.ExtKeyUsage{
+	mtls.RoleAdapter:     {x509.ExtKeyUsageServerAuth},
+	mtls.RoleEnvoy:       {x509.ExtKeyUsageClientAuth},
+	mtls.RoleEnforcer:    {x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	mtls.RoleRateLimiter: {x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	mtls.RoleClient:      {x509.ExtKeyUsageClientAuth},
+}
+
+func newKey() (*ecdsa.PrivateKey, *big.Int, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	serial := make([]byte, 16)
+	_, _ = rand.Read(serial)          // it never fails
+	serial[0] = serial[0]&0x7f | 0x40 // positive, and of the same length always (RFC 5280 §4.1.2.2)
+	return key, new(big.Int).SetBytes(serial), nil
+}
+
+// both says whether two files are there; one without the other is an error.
+func both(cert, key string) (bool, error) {
+	_, noCert := os.Lstat(cert)
+	_, noKey := os.Lstat(key)
+	switch {
+	case noCert == nil && noKey == nil:
+		return true, nil
+	case errors.Is(noCert, fs.ErrNotExist) && errors.Is(noKey, fs.ErrNotExist):
+		return false, nil
+	case noCert == nil:
+		return false, fmt.Errorf("%s is there and %s is not: put it back, or choose another folder", cert, key)
+	}
+	return false, fmt.Errorf("%s is there and %s is not: put it back, or choose another folder", key, cert)
+}
