@@ -6,7 +6,6 @@ package envoy
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,8 +23,6 @@ type Options struct {
 	Drain time.Duration
 	// Hurry, once closed, ends a drain at once. nil never does.
 	Hurry <-chan struct{}
-	// Output gets Envoy's standard output: its access log.
-	Output io.Writer
 	// Live is told when an Envoy has begun to serve (true), and when that one has ended or does not answer (false).
 	Live func(bool)
 	// Pulse is how often a live Envoy is asked whether it still answers, and how long it is given to; 0 is a second.
@@ -82,7 +79,6 @@ func (s *supervisor) arguments() []string {
 		"-c", s.file,
 		"--disable-hot-restart", // why: no second Envoy takes over from this one, and its shared memory would outlive it
 		"--log-level", level,
-		"--file-flush-interval-msec", "200",
 		"--drain-strategy", "immediate",
 		"--drain-time-s", strconv.Itoa(max(1, int((s.Drain+time.Second-1)/time.Second))),
 	}

@@ -52,7 +52,7 @@ func options(dir, binary, xds string) envoy.Options {
 	return envoy.Options{
 		Binary:    binary,
 		Bootstrap: envoy.Bootstrap{ID: "test", Label: "default", XDS: xds, Admin: "unix:" + filepath.Join(dir, "admin.sock"), MaxConnections: 100},
-		Dir:       dir, Concurrency: 1, Drain: 10 * time.Second, Output: io.Discard,
+		Dir:       dir, Concurrency: 1, Drain: 10 * time.Second,
 	}
 }
 

@@ -28,10 +28,8 @@ type Settings struct {
 	RateLimiter Service `yaml:"rateLimiter"`
 	// LocalLimiter is the counter beside each Envoy that stands in for RateLimiter (OnFailure local).
 	LocalLimiter Service `yaml:"localLimiter"`
-	// AccessLog is where Envoy streams its access log (gRPC access log service).
+	// AccessLog is where Envoy streams its access log (gRPC access log service); "" is nowhere.
 	AccessLog Service `yaml:"accessLog"`
-	// AccessLogFile is where Envoy writes its JSON access log; "" is nowhere.
-	AccessLogFile string `yaml:"accessLogFile"`
 }
 
 // Service is a gRPC service Envoy calls.

@@ -1,12 +1,8 @@
 package translate_test
 
 import (
-	"encoding/json"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,56 +151,6 @@ func TestBodiesAreLimitedAndStreamsAreNot(t *testing.T) {
 	if status := <-done; status != 200 {
 		t.Errorf("the stream ended with %d", status)
 	}
-}
-
-// TestAccessLog reads the line of a request of each kind.
-func TestAccessLog(t *testing.T) {
-	t.Parallel()
-	s := variants()["default"]
-	g := startGateway(t, map[string]model.Settings{"http": s}, startBackends(t))
-	d, _ := translate.NewIndex(s).Plan([]model.API{
-		api("outer/1", "/log", op("GET /a")), api("inner/1", "/log/in", op("GET /{b}", open)), api("alone/1", "/alone", op("GET /a")),
-	}, nil)
-	defer g.serve(t, d)()
-	for _, c := range []struct {
-		call call
-		want map[string]any
-	}{
-		{call{method: "GET", path: "/log/a?secret=1"}, map[string]any{"api": "outer/1", "operation": "GET /a", "client": "c0ffee", "code": 200.0}},
-		{call{method: "GET", path: "/log/in/a"}, map[string]any{"api": "inner/1", "operation": "GET /{b}", "client": nil, "code": 200.0}},
-		{call{method: "POST", path: "/alone/a"}, map[string]any{"api": "alone/1", "operation": nil, "code": 405.0, "flags": "FI"}},
-		{call{method: "GET", path: "/none"}, map[string]any{"api": nil, "operation": nil, "code": 404.0, "flags": "NR"}},
-	} {
-		a := g.call(t, "http", c.call)
-		line := g.logged(t, a.headers.Get("X-Request-Id"))
-		for name, want := range c.want {
-			if line[name] != want {
-				t.Errorf("%s %s: %s is %v, want %v", c.call.method, c.call.path, name, line[name], want)
-			}
-		}
-		for _, name := range []string{"time", "request_id", "duration_ms", "bytes_received", "bytes_sent"} {
-			if line[name] == nil {
-				t.Errorf("%s %s: no %s in %v", c.call.method, c.call.path, name, line)
-			}
-		}
-	}
-	if text, _ := os.ReadFile(filepath.Join(g.envoy.Dir, "access.log")); strings.Contains(string(text), "secret") {
-		t.Error("the access log holds a query")
-	}
-}
-
-func (g *gateway) logged(t *testing.T, id string) map[string]any {
-	t.Helper()
-	var line map[string]any
-	fixture.WaitFor(t, "the access log to tell of "+id, func() bool {
-		text, _ := os.ReadFile(filepath.Join(g.envoy.Dir, "access.log"))
-		i := slices.IndexFunc(strings.Split(string(text), "\n"), func(l string) bool { return strings.Contains(l, id) && strings.HasSuffix(l, "}") })
-		if i < 0 {
-			return false
-		}
-		return json.Unmarshal([]byte(strings.Split(string(text), "\n")[i]), &line) == nil
-	})
-	return line
 }
 
 // TestBackendsFoundByName lets Envoy resolve a name, where the other tests lead it to addresses.

@@ -45,6 +45,7 @@ type gateway struct {
 	enforcer *fixture.GRPC
 	limiter  *fixture.GRPC
 	local    *fixture.GRPC
+	log      *accessLog
 	led      bool                        // endpoints of the model lead to the test's backends
 	backends map[string]*fixture.Backend // by the endpoint in the model, "host:port"
 
@@ -59,13 +60,14 @@ type gateway struct {
 	limited []string            // rule ids of each call of the limiter, after the limiter's name
 }
 
-// startGateway starts it all; settings by listener name.
-func startGateway(t *testing.T, settings map[string]model.Settings, backends map[string]*fixture.Backend) *gateway {
+// startGateway starts it all; settings by listener name. change is done to every listener.
+func startGateway(t *testing.T, settings map[string]model.Settings, backends map[string]*fixture.Backend, change ...func(*testing.T, *listenerv3.Listener)) *gateway {
 	t.Helper()
 	g := &gateway{t: t, led: true, backends: backends, listeners: map[string]string{}, connections: map[string]*connection{}}
 	g.enforcer = fixture.StartEnforcer(t, g.check)
 	g.limiter = fixture.StartLimiter(t, g.limit("limiter"))
 	g.local = fixture.StartLimiter(t, g.limit("local"))
+	g.log = startAccessLog(t)
 	g.xds = fixture.StartXDS(t)
 	g.envoy = fixture.StartEnvoy(t, fixture.EnvoyOptions{XDS: g.xds.Address})
 	var listeners []proto.Message
@@ -73,11 +75,13 @@ func startGateway(t *testing.T, settings map[string]model.Settings, backends map
 	for name, s := range settings {
 		s.HTTP = "127.0.0.1:0"
 		s.Enforcer.Address, s.RateLimiter.Address, s.LocalLimiter.Address = g.enforcer.Address, g.limiter.Address, g.local.Address
-		s.AccessLog.Address, s.AccessLogFile = "", "access.log"
+		s.AccessLog.Address = g.log.address
 		ls, cs := translate.Static(s)
 		l := proto.Clone(ls[0].Message).(*listenerv3.Listener)
 		l.Name = name
-		tell(t, l)
+		for _, change := range append(change, tell) {
+			change(t, l)
+		}
 		listeners = append(listeners, l)
 		for _, c := range cs {
 			clusters[c.Name] = c.Message

@@ -46,11 +46,10 @@ func variants() map[string]model.Settings {
 		Timeouts:    model.Timeouts{Request: 60 * time.Second, Idle: 300 * time.Second, MaxRequest: 300 * time.Second},
 		HeaderBytes: 60 << 10, BodyBytes: 10 << 20,
 		ErrorFormat: model.ErrorsProblem, OnFailure: model.FailLocal,
-		Enforcer:      model.Service{Address: "unix:/run/postern/enforcer.sock", Timeout: time.Second},
-		RateLimiter:   model.Service{Address: "unix:/run/postern/ratelimiter.sock", Timeout: 100 * time.Millisecond},
-		LocalLimiter:  model.Service{Address: "unix:/run/postern/local.sock", Timeout: 100 * time.Millisecond},
-		AccessLog:     model.Service{Address: "unix:/run/postern/accesslog.sock"},
-		AccessLogFile: "/dev/stdout",
+		Enforcer:     model.Service{Address: "unix:/run/postern/enforcer.sock", Timeout: time.Second},
+		RateLimiter:  model.Service{Address: "unix:/run/postern/ratelimiter.sock", Timeout: 100 * time.Millisecond},
+		LocalLimiter: model.Service{Address: "unix:/run/postern/local.sock", Timeout: 100 * time.Millisecond},
+		AccessLog:    model.Service{Address: "unix:/run/postern/accesslog.sock"},
 	}
 	flat, second, cors, perAPI, slashes := s, s, s, s, s
 	flat.Routing = model.Routing{Flat: true, Segment: 1}
@@ -69,7 +68,7 @@ func variants() map[string]model.Settings {
 func staticVariants() map[string]model.Settings {
 	v := variants()
 	quiet := v["default"]
-	quiet.AccessLog, quiet.AccessLogFile, quiet.LocalLimiter, quiet.ErrorFormat = model.Service{}, "", model.Service{}, model.ErrorsFault
+	quiet.AccessLog, quiet.LocalLimiter, quiet.ErrorFormat = model.Service{}, model.Service{}, model.ErrorsFault
 	remote := v["default"]
 	remote.Enforcer.Address, remote.RateLimiter.Address, remote.ErrorFormat = "enforcer:18001", "10.0.0.7:18002", model.ErrorsRouter
 	return map[string]model.Settings{"default": v["default"], "flat": v["flat"], "quiet": quiet, "remote": remote}

@@ -39,6 +39,7 @@ type gateway struct {
 	registry  *prometheus.Registry
 	readiness *readiness
 	node      string
+	out       io.Writer // gets the access log
 
 	management net.Addr
 	adapter    *adapter.Adapter
@@ -105,7 +106,14 @@ func (g *gateway) startServices() error {
 			return err
 		}
 	}
-	return g.serve("access log", settings.AccessLog.Address, accesslog.New(g.registry))
+	return g.serveAccessLog(settings.AccessLog.Address)
+}
+
+// serveAccessLog counts what Envoy has answered, and writes a line for each request.
+func (g *gateway) serveAccessLog(address string) error {
+	s := accesslog.New(accesslog.Options{Output: g.out, Log: g.log, Registerer: g.registry})
+	g.services.Go(func() error { return s.Run(g.ctx) })
+	return g.serve("access log", address, s)
 }
 
 // settings are the configuration's, with the addresses this process really uses.
@@ -115,7 +123,6 @@ func (g *gateway) settings() model.Settings {
 	s.RateLimiter.Address = g.place(s.RateLimiter.Address)
 	s.LocalLimiter = model.Service{Address: g.socket("ratelimiter-local.sock"), Timeout: s.RateLimiter.Timeout}
 	s.AccessLog = model.Service{Address: g.socket("accesslog.sock")}
-	s.AccessLogFile = "/dev/stdout"
 	s.SystemCA = envoy.SystemCA()
 	return s
 }
@@ -163,14 +170,14 @@ func (g *gateway) serveManagement(pprof bool) (net.Addr, error) {
 }
 
 // runEnvoy runs Envoy until ctx is done, and drains it.
-func (g *gateway) runEnvoy(ctx context.Context, hurry <-chan struct{}, out io.Writer) error {
+func (g *gateway) runEnvoy(ctx context.Context, hurry <-chan struct{}) error {
 	return envoy.Run(ctx, envoy.Options{
 		Binary: g.binary.Path,
 		Bootstrap: envoy.Bootstrap{
 			ID: g.node, Label: g.cfg.Label, XDS: g.place(g.cfg.XDS.Listen), Admin: g.place(g.cfg.Envoy.Admin), MaxConnections: maxConnections(),
 		},
 		Dir: g.folder.Path, Concurrency: g.cfg.Envoy.Concurrency, Drain: g.cfg.Envoy.Drain, Hurry: hurry,
-		Output: out, Live: g.readiness.setEnvoy, Log: g.log,
+		Live: g.readiness.setEnvoy, Log: g.log,
 	})
 }
 

@@ -42,7 +42,7 @@ broken edit is reported while the last good version stays.
 
 With --dev the gateway listens on this machine alone and trusts tokens that ` + "`postern token`" + ` signs.
 The first interrupt lets requests in flight finish; a second one ends at once.
-Envoy's access log goes to standard output, everything else to standard error.`,
+A line of JSON for each request goes to standard output, everything else to standard error.`,
 		Example: `  postern run shop --dev
   postern run shop.zip billing --env prod --config /etc/postern/postern.yaml
   POSTERN_LISTEN_HTTP=127.0.0.1:8080 postern run examples/petstore --dev`,
@@ -131,6 +131,7 @@ func (r *runner) prepare(ctx context.Context) (*gateway, context.CancelFunc, err
 	services, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g := &gateway{
 		cfg: r.cfg, log: log, binary: binary, folder: folder, registry: observe.NewRegistry(), readiness: &readiness{}, node: nodeName(r.cfg),
+		out: r.command.OutOrStdout(),
 	}
 	g.services, g.ctx = errgroup.WithContext(services)
 	if err := r.start(g); err != nil {
@@ -222,7 +223,7 @@ func (r *runner) serve(ctx context.Context, g *gateway, hurry <-chan struct{}) e
 			cancel(err)
 		}
 	}()
-	if err := g.runEnvoy(ctx, hurry, r.command.OutOrStdout()); err != nil {
+	if err := g.runEnvoy(ctx, hurry); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

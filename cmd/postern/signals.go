@@ -12,6 +12,8 @@ func untilInterrupted(parent context.Context) (ctx context.Context, hurry <-chan
 	ctx, cancel := context.WithCancel(parent)
 	again := make(chan struct{})
 	signals := make(chan os.Signal, 2)
+	// why: else the end of whoever reads standard output, where the access log goes, would be the gateway's end too
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		defer cancel()

@@ -51,7 +51,7 @@ func message(entries ...*datav3.HTTPAccessLogEntry) *accesslogv3.StreamAccessLog
 func serve(t testing.TB) (accesslogv3.AccessLogService_StreamAccessLogsClient, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	s := accesslog.New(registry)
+	s := accesslog.New(accesslog.Options{Registerer: registry})
 	g := grpc.NewServer(s.ServerOptions()...)
 	s.Register(g)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -126,6 +126,7 @@ func TestCounts(t *testing.T) {
 		}
 	}
 	eventually(t, registry, map[string]float64{
+		"postern_access_log_dropped_total ":                                             0,
 		"postern_requests_total api= code=404 operation=":                               1,
 		"postern_requests_total api=petstore/1.0.0 code=0 operation=GET /pet/{petId}":   1,
 		"postern_requests_total api=petstore/1.0.0 code=200 operation=GET /pet/{petId}": 2,

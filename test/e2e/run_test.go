@@ -123,6 +123,20 @@ func (g *gateway) logged(t *testing.T, token string) {
 	}
 }
 
+// TestNobodyReadsTheAccessLog: the gateway serves on when whoever read its standard output is gone.
+func TestNobodyReadsTheAccessLog(t *testing.T) {
+	t.Parallel()
+	g := start(t, nil, petstore)
+	g.stdout.close()
+	fixture.WaitFor(t, "lines to be dropped", func() bool {
+		if a := g.get("GET", "/none", ""); a.status != 404 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		return !strings.Contains(g.metrics(), "\npostern_access_log_dropped_total 0\n")
+	})
+	fixture.WaitFor(t, "the log to tell", func() bool { return strings.Contains(g.stderr.String(), "lines of the access log were dropped") })
+}
+
 func TestKilledEnvoyIsBack(t *testing.T) {
 	t.Parallel()
 	b := backend(t)
