@@ -82,7 +82,7 @@ func (d *definition) compile() model.API {
 // version says whether the document is of a kind this build reads.
 func (d *definition) version() bool {
 	if d.root.kind != object {
-		d.refuse(d.root.at(), "not-a-definition", "an OpenAPI definition is an object, but %s stands here", d.root.kind)
+		d.refuse(d.root.at(), "not-a-definition", "%s stands where a definition should: an object that begins with openapi: 3.0.x or 3.1.x, or with swagger: 2.0", d.root.kind)
 		return false
 	}
 	openapi, swagger := d.root.get("openapi"), d.root.get("swagger")

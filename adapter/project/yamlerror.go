@@ -22,6 +22,7 @@ var remedies = map[string]string{
 	"did not find expected '-' indicator":                    `this line does not fit the list above it; indent it like its neighbours and begin it with "- "`,
 	"did not find expected ',' or ']'":                       `what "[" opens here is not closed, or lacks a comma`,
 	"did not find expected ',' or '}'":                       `what "{" opens here is not closed, or lacks a comma`,
+	"did not find expected node content":                     `a value is missing, or what "[" or "{" opens is not closed`,
 	"could not find expected ':'":                            "a key lacks its colon near here; end it in \": \"",
 	"found unexpected end of stream":                         "the quote that opens here is not closed",
 	"found a tab character that violates indentation":        "indent with spaces, not with tabs",

@@ -34,8 +34,11 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 			if token.Claims, err = parseClaims(claims); err != nil {
 				return usage(err)
 			}
-			if token.TTL <= 0 {
+			switch {
+			case token.TTL <= 0:
 				return usage(fmt.Errorf("--ttl %s: a token must live for some time", token.TTL))
+			case token.TTL > devissuer.MaxTTL:
+				return usage(fmt.Errorf("--ttl %s: a development token lives for %.0fh at most, 30 days; sign another one then, or configure an issuer", token.TTL, devissuer.MaxTTL.Hours()))
 			}
 			cfg, _, err := settings.load(c)
 			if err != nil {
@@ -51,7 +54,14 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 				return err
 			}
 			if asJSON(c) {
-				return printJSON(c, map[string]any{"token": signed, "expires": now.Add(token.TTL).UTC().Format(time.RFC3339)})
+				out := map[string]any{"token": signed, "expires": now.Add(token.TTL).UTC().Format(time.RFC3339)}
+				if issuer.Made != "" {
+					out["madeKey"] = issuer.Made
+				}
+				return printJSON(c, out)
+			}
+			if issuer.Made != "" {
+				fmt.Fprintf(c.ErrOrStderr(), "%s: made the key %s; a gateway with --dev and this data folder accepts its tokens, one that runs already without it does not\n", self(), issuer.Made)
 			}
 			_, err = fmt.Fprintln(c.OutOrStdout(), signed)
 			return err
@@ -60,7 +70,7 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 	c.Flags().StringVar(&token.Subject, "sub", "dev", "the subject")
 	c.Flags().StringVar(&scopes, "scope", "", "the scopes, separated by spaces")
 	c.Flags().StringArrayVar(&claims, "claim", nil, "a further claim, name=text or name:=JSON; may be repeated")
-	c.Flags().DurationVar(&token.TTL, "ttl", time.Hour, "how long it is good for")
+	c.Flags().DurationVar(&token.TTL, "ttl", time.Hour, "how long it is good for, 720h at most")
 	settings.flags(c)
 	config.Flags(c.Flags(), map[string]string{"dataDir": dataDirUsage})
 	return c

@@ -31,8 +31,15 @@ const File = "dev-issuer.jwk"
 // leeway forgives clocks that differ, as a configured issuer does.
 const leeway = 5 * time.Second
 
+// MaxTTL is how long a development token lives at most: who needs one for longer needs an issuer.
+const MaxTTL = 30 * 24 * time.Hour
+
 // Issuer signs development tokens.
-type Issuer struct{ key jwk.Key }
+type Issuer struct {
+	key jwk.Key
+	// Made is the file that the key was written to when there was none: no gateway that runs knows it. "" if there was one.
+	Made string
+}
 
 // Open reads the key of a data folder, or makes one there that only this user can read.
 func Open(dir string) (*Issuer, error) {
@@ -55,7 +62,7 @@ func Open(dir string) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("development issuer: %s is not a key of ours: remove it, a new one is made", path)
 	}
-	return &Issuer{key}, nil
+	return &Issuer{key: key}, nil
 }
 
 func create(path string) (*Issuer, error) {
@@ -86,7 +93,7 @@ func create(path string) (*Issuer, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("development issuer: %w", err)
 	}
-	return &Issuer{key}, nil
+	return &Issuer{key: key, Made: path}, nil
 }
 
 func newKey() (jwk.Key, error) {

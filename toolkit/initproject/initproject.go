@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/project"
 )
 
@@ -106,7 +107,7 @@ func (t *tree) collect(ctx context.Context, o Options) ([]Definition, error) {
 		}
 		summary, err := project.Describe(baseName(source, data), data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", source, err)
+			return nil, from(shown(source), err)
 		}
 		d := Definition{
 			Source: source, File: t.freeName(baseName(source, data)), Name: summary.Name, Version: version(summary.Version),
@@ -158,7 +159,7 @@ func (t *tree) references(source, file string, data []byte) error {
 	}
 	todo, err := project.References(file, data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", source, err)
+		return from(source, err)
 	}
 	seen := map[string]bool{file: true}
 	for len(todo) > 0 {
@@ -186,7 +187,8 @@ func (t *tree) copy(source, file string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := readFile(filepath.Join(filepath.Dir(source), relative))
+	original := filepath.Join(filepath.Dir(source), relative)
+	data, err := readFile(original)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -199,9 +201,19 @@ func (t *tree) copy(source, file string) ([]string, error) {
 	t.files[file] = data
 	more, err := project.References(file, data)
 	if err != nil {
-		return nil, fmt.Errorf("%s refers to %s: %w", source, file, err)
+		return nil, fmt.Errorf("%s refers to a file that cannot be read: %w", source, from(original, err))
 	}
 	return more, nil
+}
+
+// from is an error about a definition, with the name it has for whoever named it and not the one it was to get.
+func from(source string, err error) error {
+	var p model.Problem
+	if !errors.As(err, &p) {
+		return fmt.Errorf("%s: %w", source, err)
+	}
+	p.File = source
+	return p
 }
 
 // write makes the folder beside its place first, so that there is all of it or nothing.

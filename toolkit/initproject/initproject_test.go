@@ -181,6 +181,35 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
+// What cannot be read is named as whoever called named it, by the file or URL, and told once.
+func TestRefusalsNameTheSource(t *testing.T) {
+	t.Parallel()
+	in := t.TempDir()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte("<html>no definition</html>")) //nolint:errcheck
+	}))
+	t.Cleanup(server.Close)
+	text := write(t, in, "README.md", "\nhello\n")
+	broken := write(t, in, "a b.yml", "openapi: 3.0.3\ninfo: {title: A\npaths:\n")
+	write(t, in, "sub/part.yaml", "a:\n- [\n")
+	whole := write(t, in, "whole.yaml", "openapi: 3.0.3\npaths: {/a: {$ref: sub/part.yaml}}\n")
+	stands := "a string stands where a definition should"
+	for source, want := range map[string]string{
+		text:                       text + ":2:1: " + stands,
+		broken:                     broken + ":2:1: this is not YAML",
+		whole:                      whole + " refers to a file that cannot be read: " + filepath.Join(in, "sub/part.yaml") + ":2:1: this is not YAML",
+		server.URL + "/docs/":      server.URL + "/docs/:1:1: " + stands,
+		server.URL + "/latest?v=1": server.URL + "/latest?v=1:1:1: " + stands,
+	} {
+		dir := filepath.Join(t.TempDir(), "shop")
+		_, err := initproject.Create(context.Background(), initproject.Options{Dir: dir, Sources: []string{source}})
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), ".md.yaml") {
+			t.Errorf("got  %v\nwant %s…", err, want)
+		}
+		absent(t, dir)
+	}
+}
+
 func TestURLs(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -24,6 +24,14 @@ func isURL(source string) bool {
 	return strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://")
 }
 
+// shown is a source as it may be printed: a URL without its password.
+func shown(source string) string {
+	if u, err := url.Parse(source); err == nil && isURL(source) {
+		return u.Redacted()
+	}
+	return source
+}
+
 // read reads a definition from its file or URL.
 func read(ctx context.Context, client *http.Client, source string) ([]byte, error) {
 	if isURL(source) {
