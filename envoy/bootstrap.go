@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/postern-gateway/postern/internal/xds"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
 // Bootstrap is what an Envoy starts with: who it is, and where it gets everything else.
@@ -35,7 +36,7 @@ type Bootstrap struct {
 }
 
 // xdsCluster is the only cluster an Envoy knows before it has asked for the others.
-const xdsCluster = "postern-xds"
+const xdsCluster = posternv1.XDSCluster
 
 // logFormat makes every line of Envoy's own log JSON, for logRelay.
 var logFormat = map[string]string{"level": "%l", "logger": "%n", "msg": "%j"}

@@ -37,6 +37,8 @@ type Service struct {
 	// Address is "unix:/path" or "host:port"; "" is not there.
 	Address string        `yaml:"address"`
 	Timeout time.Duration `yaml:"timeout,omitempty"`
+	// Role is what its certificate must name: Envoy calls it by mutual TLS. "" is plain text.
+	Role string `yaml:"role,omitempty"`
 }
 
 // Routing is how requests find their route table (design §4.1). It is fixed for a gateway's life.

@@ -71,7 +71,9 @@ func staticVariants() map[string]model.Settings {
 	quiet.AccessLog, quiet.LocalLimiter, quiet.ErrorFormat = model.Service{}, model.Service{}, model.ErrorsFault
 	remote := v["default"]
 	remote.Enforcer.Address, remote.RateLimiter.Address, remote.ErrorFormat = "enforcer:18001", "10.0.0.7:18002", model.ErrorsRouter
-	return map[string]model.Settings{"default": v["default"], "flat": v["flat"], "quiet": quiet, "remote": remote}
+	apart := remote
+	apart.Enforcer.Role, apart.RateLimiter.Role = "enforcer", "ratelimiter"
+	return map[string]model.Settings{"default": v["default"], "flat": v["flat"], "quiet": quiet, "remote": remote, "mutual-tls": apart}
 }
 
 func (s scenario) variant() string {

@@ -63,12 +63,19 @@ func service(name string, services ...model.Service) *clusterv3.Cluster {
 				resolveNames(c)
 			}
 		}
+		endpoint := &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
+			Endpoint: &endpointv3.Endpoint{Address: address(s.Address)},
+		}}
 		c.LoadAssignment.Endpoints = append(c.LoadAssignment.Endpoints, &endpointv3.LocalityLbEndpoints{
-			Priority: uint32(i),
-			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-				Endpoint: &endpointv3.Endpoint{Address: address(s.Address)},
-			}}},
+			Priority: uint32(i), LbEndpoints: []*endpointv3.LbEndpoint{endpoint},
 		})
+		switch {
+		case s.Role == "":
+		case len(services) == 1:
+			authenticate(c, s.Role)
+		default:
+			authenticateOne(c, endpoint, s.Role)
+		}
 	}
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/postern-gateway/postern/internal/xds"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
 // Roles a certificate can name. What connects over xDS has the same words there.
@@ -44,7 +45,7 @@ func (i Identity) String() string {
 	if i.Role == RoleNone {
 		return "nobody"
 	}
-	return identityScheme + "://" + i.Role + "/" + i.Name
+	return posternv1.IdentityPrefix(i.Role) + i.Name
 }
 
 // names have no slash, so that "NAME/…" is unmistakably a part of NAME, and nothing that a URI would have to escape.
@@ -124,7 +125,7 @@ func (i Identity) check(roles []string) error {
 	case slices.Contains(roles, i.Role):
 		return nil
 	case i.Role == RoleNone:
-		return fmt.Errorf("its certificate names nobody: it needs a URI %s://%s/NAME among its alternative names", identityScheme, roles[0])
+		return fmt.Errorf("its certificate names nobody: it needs a URI %sNAME among its alternative names", posternv1.IdentityPrefix(roles[0]))
 	}
 	return fmt.Errorf("its certificate is for role %q (%s), and this is for %s", i.Role, i, strings.Join(shown(roles), ", "))
 }

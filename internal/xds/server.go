@@ -6,6 +6,7 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
@@ -86,6 +87,12 @@ func (s *Server) Register(g *grpc.Server) {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, s)
 }
 
+// RegisterSecrets puts the service of secrets alone on g: what Envoy asks beside its stream for everything else, when a
+// cluster or listener says so.
+func (s *Server) RegisterSecrets(g *grpc.Server) {
+	secretv3.RegisterSecretDiscoveryServiceServer(g, secrets{server: s})
+}
+
 // Requests name what a client has: with 100,000 resources that is some 10 MB.
 const maxRequest = 64 << 20
 
@@ -101,6 +108,17 @@ func GRPCOptions() []grpc.ServerOption {
 
 // DeltaAggregatedResources serves one client for as long as its stream lasts.
 func (s *Server) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return s.serve(g)
+}
+
+// wire is a client's stream, whatever the service.
+type wire interface {
+	Context() context.Context
+	Recv() (*discoveryv3.DeltaDiscoveryRequest, error)
+	Send(*discoveryv3.DeltaDiscoveryResponse) error
+}
+
+func (s *Server) serve(g wire) error {
 	ctx := g.Context()
 	requests, failed := receive(ctx, g.Recv)
 	st := newStream(s, ctx, g.Send)
@@ -155,4 +173,31 @@ func (s *Server) find(ctx context.Context, n Node, typeURL string) (*Cache, erro
 		c = s.none
 	}
 	return c, err
+}
+
+// secrets is the service of secrets: the same streams, for that type alone.
+type secrets struct {
+	secretv3.UnimplementedSecretDiscoveryServiceServer
+	server *Server
+}
+
+// DeltaSecrets serves one client for as long as its stream lasts.
+func (s secrets) DeltaSecrets(g secretv3.SecretDiscoveryService_DeltaSecretsServer) error {
+	return s.server.serve(onlySecrets{g})
+}
+
+// onlySecrets is a stream that is about secrets, whatever its requests say or leave out.
+type onlySecrets struct{ wire }
+
+func (o onlySecrets) Recv() (*discoveryv3.DeltaDiscoveryRequest, error) {
+	r, err := o.wire.Recv()
+	switch {
+	case err != nil:
+		return nil, err
+	case r.TypeUrl == "":
+		r.TypeUrl = SecretType
+	case r.TypeUrl != SecretType:
+		return nil, status.Errorf(codes.InvalidArgument, "this service knows secrets, not %s", r.TypeUrl)
+	}
+	return r, nil
 }

@@ -57,6 +57,17 @@ const (
 	HeaderClient  = "x-postern-client"
 )
 
+// Mutual TLS between Envoy and the services it calls: the cluster of its bootstrap, at whose socket the process beside it
+// listens, and the secrets that this process offers there. Keys never leave their machine.
+const (
+	XDSCluster        = "postern-xds"
+	IdentitySecret    = "postern-identity"    // what Envoy shows
+	AuthoritiesSecret = "postern-authorities" // whom it believes
+)
+
+// IdentityPrefix begins the URI by which a certificate names a service of a role.
+func IdentityPrefix(role string) string { return "postern://" + role + "/" }
+
 // ContentHash names content: the SHA-256, in hex, of m's deterministic encoding. Two messages of
 // the same build with equal content have equal hashes.
 func ContentHash(m proto.Message) string {
