@@ -56,10 +56,7 @@ func served(p adapter.ProjectStatus) bool { return p.State != adapter.Rejected }
 func (r *runner) summary(g *gateway) *summary.Gateway {
 	s := &summary.Gateway{
 		Version: versionName(), Envoy: or(g.binary.Version, "of an unknown version"), HTTP: g.cfg.Listen.HTTP,
-		Management: "http://" + g.management.String(), DataDir: g.folder.Path, Dev: r.settings.dev, Warnings: slices.Clone(r.warnings),
-	}
-	if g.management.Network() == "unix" {
-		s.Management = "unix:" + g.management.String()
+		Management: g.managementURL(), DataDir: g.folder.Path, Dev: r.settings.dev, Warnings: slices.Clone(r.warnings),
 	}
 	if r.settings.dev {
 		s.Token = self() + " token"

@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// readiness is why not everything committed is served.
+// readiness is why not everything committed is served. An Envoy is asked about once it is said to be needed.
 type readiness struct {
 	mu      sync.Mutex
+	needed  bool // an Envoy
 	envoy   bool
 	served  bool // it was live once
 	ending  bool
@@ -31,6 +32,13 @@ func (r *readiness) until(ready func() bool, reason string) {
 	})
 }
 
+// needEnvoy says that nothing is served without one.
+func (r *readiness) needEnvoy() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.needed = true
+}
+
 func (r *readiness) setEnvoy(live bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,7 +55,7 @@ func (r *readiness) end() {
 // reasons are none if the gateway is ready.
 func (r *readiness) reasons() []string {
 	r.mu.Lock()
-	waiters, envoy, served, ending := slices.Clone(r.waiters), r.envoy, r.served, r.ending
+	waiters, envoy, served, ending := slices.Clone(r.waiters), r.envoy || !r.needed, r.served, r.ending
 	r.mu.Unlock()
 	if ending {
 		return []string{"the gateway is stopping"}

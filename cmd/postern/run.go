@@ -9,13 +9,12 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/envoy"
 	"github.com/postern-gateway/postern/internal/config"
-	"github.com/postern-gateway/postern/internal/observe"
 	"github.com/postern-gateway/postern/internal/socket"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"github.com/postern-gateway/postern/toolkit/devissuer"
 )
 
@@ -80,11 +79,11 @@ func (r *runner) run(c *cobra.Command, paths []string) error {
 	if r.paths, err = projectPaths(paths); err != nil {
 		return err
 	}
-	g, stop, err := r.prepare(ctx)
+	g, err := r.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	defer g.close(stop)
+	defer g.close()
 	return r.serve(ctx, g, hurry)
 }
 
@@ -106,39 +105,34 @@ func projectPaths(paths []string) ([]string, error) {
 	return nil, usage(errors.New("no project is named, and the working directory is none; `postern init` makes one"))
 }
 
-// prepare takes what the gateway needs: the data folder, an Envoy, its listeners.
-func (r *runner) prepare(ctx context.Context) (*gateway, context.CancelFunc, error) {
+// gateway is all services in one process, and Envoy as its child. They speak the same gRPC as they do apart.
+type gateway struct {
+	*process
+	binary  envoy.Binary
+	adapter *adapter.Adapter
+}
+
+// prepare takes what the gateway needs: an Envoy, the data folder, its listeners.
+func (r *runner) prepare(ctx context.Context) (*gateway, error) {
 	log := newLog(r.command.ErrOrStderr(), r.cfg.Log)
-	binary, err := envoy.Find(ctx, r.cfg.Envoy.Path)
+	binary, warnings, err := findEnvoy(ctx, r.cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if !binary.Tested() {
-		r.warnings = append(r.warnings, fmt.Sprintf("%s is Envoy %s; this build is tested with %s", binary.Path, or(binary.Version, "of an unknown version"), envoy.Version))
-	}
+	r.warnings = append(r.warnings, warnings...)
 	for _, w := range r.warnings {
 		log.Warn(w)
 	}
-	folder, err := socket.Claim(r.cfg.DataDir, fmt.Sprintf("postern (pid %d, %s)", os.Getpid(), r.cfg.Listen.HTTP))
+	p, err := newProcess(ctx, r.cfg, log, r.cfg.Listen.HTTP)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	// why: Envoy shares a taken port instead of failing, and half of the requests would be somebody else's
-	if err := socket.Free(r.cfg.Listen.HTTP); err != nil {
-		folder.Release()
-		return nil, nil, fmt.Errorf("listen.http: %w; choose another with --listen-http", err)
-	}
-	services, stop := context.WithCancel(context.WithoutCancel(ctx))
-	g := &gateway{
-		cfg: r.cfg, log: log, binary: binary, folder: folder, registry: observe.NewRegistry(), readiness: &readiness{}, node: nodeName(r.cfg),
-		out: r.command.OutOrStdout(),
-	}
-	g.services, g.ctx = errgroup.WithContext(services)
+	g := &gateway{process: p, binary: binary}
 	if err := r.start(g); err != nil {
-		g.close(stop)
-		return nil, nil, err
+		g.close()
+		return nil, err
 	}
-	return g, stop, nil
+	return g, nil
 }
 
 func or(text, fallback string) string {
@@ -150,23 +144,29 @@ func or(text, fallback string) string {
 
 // start starts everything but Envoy.
 func (r *runner) start(g *gateway) error {
-	address, err := g.serveManagement(r.pprof)
-	if err != nil {
+	// why: Envoy shares a taken port instead of failing, and half of the requests would be somebody else's
+	if err := socket.Free(r.cfg.Listen.HTTP); err != nil {
+		return fmt.Errorf("listen.http: %w; choose another with --listen-http", err)
+	}
+	if err := g.serveManagement("management.listen", g.cfg.Management.Listen, r.pprof); err != nil {
 		return fmt.Errorf("%w; choose another with --management-listen", err)
 	}
-	g.management = address
+	g.readiness.needEnvoy()
 	// why: first, so that whoever connects before the adapter is ready waits for it instead of trying again later
 	l, err := socket.Listen(g.place(g.cfg.XDS.Listen))
 	if err != nil {
 		return fmt.Errorf("xds.listen: %w", err)
 	}
-	if err := g.startServices(); err != nil {
-		l.Close()
-		return err
-	}
-	if err := r.startAdapter(g, l); err != nil {
-		l.Close()
-		return err
+	for _, start := range []func() error{
+		g.startEnforcer,
+		g.startRateLimiter,
+		func() error { return g.startBeside(r.command.OutOrStdout()) },
+		func() error { return r.startAdapter(g, l) },
+	} {
+		if err := start(); err != nil {
+			l.Close()
+			return err
+		}
 	}
 	return nil
 }
@@ -177,53 +177,44 @@ func (r *runner) startAdapter(g *gateway, l net.Listener) error {
 		return err
 	}
 	if r.settings.dev {
-		dev, err := devissuer.Open(g.folder.Path)
+		dev, err := devIssuer(g.folder.Path)
 		if err != nil {
 			return err
 		}
-		resource, err := dev.Resource()
-		if err != nil {
-			return err
-		}
-		issuers = append(issuers, resource)
+		issuers = append(issuers, dev)
 	}
 	if len(issuers) == 0 {
 		text := "no issuer of tokens is configured: whatever asks for a token answers 401; configure issuers, or try with --dev"
 		r.warnings = append(r.warnings, text)
 		g.log.Warn(text)
 	}
-	a, err := adapter.New(adapter.Options{
-		Settings: g.settings(), AutoRouting: g.cfg.Routing.Mode == "auto", Listen: l, Folders: r.paths, Label: g.cfg.Label,
-		Environment: *r.environment, Lookup: os.LookupEnv, OwnAddresses: g.cfg.OwnAddresses(), AllowBackends: g.cfg.Backends.Allow, Issuers: issuers,
-		Log: g.log, Registerer: g.registry,
-	})
-	if err != nil {
+	if g.adapter, err = g.process.startAdapter(l, r.paths, *r.environment, issuers); err != nil {
 		return err
 	}
-	g.adapter = a
-	g.readiness.until(a.Serving, "envoy has not acknowledged everything")
-	g.services.Go(func() error { return a.Run(g.ctx) })
+	g.readiness.until(g.adapter.Serving, "envoy has not acknowledged everything")
 	return nil
+}
+
+// devIssuer is who signs the tokens of `postern token`.
+func devIssuer(folder string) (*posternv1.Issuer, error) {
+	dev, err := devissuer.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	return dev.Resource()
 }
 
 // serve runs Envoy until it is told to stop, or something it cannot do without has failed.
 func (r *runner) serve(ctx context.Context, g *gateway, hurry <-chan struct{}) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-g.ctx.Done():
-			cancel(fmt.Errorf("a service has failed: %w", context.Cause(g.ctx)))
-		}
-		g.readiness.end()
-	}()
+	go g.attend(ctx, cancel)
 	go func() {
 		if err := r.announce(ctx, g); err != nil {
 			cancel(err)
 		}
 	}()
-	if err := g.runEnvoy(ctx, hurry); err != nil {
+	if err := g.runEnvoy(ctx, g.binary, hurry); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
