@@ -1,7 +1,7 @@
 // Package adapter is the control plane: it compiles the projects it is given, translates what changed,
-// publishes it over delta ADS, and says what became of it. One goroutine owns the state (loop.go); this
-// package ties project, translate, publish and source together and must not import the enforcer or the
-// ratelimiter.
+// publishes it over delta ADS, and says what became of it. One goroutine hands projects to the labels they
+// are for (desk.go), and one of each label owns its state (loop.go); this package ties project, translate,
+// publish and source together and must not import the enforcer or the ratelimiter.
 package adapter
 
 import (
@@ -10,10 +10,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/postern-gateway/postern/adapter/model"
@@ -27,7 +30,8 @@ import (
 // Options of an Adapter.
 type Options struct {
 	Settings model.Settings
-	// AutoRouting decides Settings.Routing.Flat once, at the start, by DecideRouting.
+	// AutoRouting decides Settings.Routing.Flat once, at the start: by DecideRouting, where there is a Label.
+	// What an adapter of all labels will serve is not known at its start: it is scoped.
 	AutoRouting bool
 
 	// Listen is where gateways connect (delta ADS). The Adapter closes it.
@@ -38,7 +42,7 @@ type Options struct {
 	Authorize func(context.Context, xds.Node) error
 
 	Folders     []string // project folders and archives, watched
-	Label       string   // of the projects and gateways served; "" is xds.DefaultLabel
+	Label       string   // the only one of which projects and gateways are served; "" serves all
 	Environment string   // environments/NAME.yaml; "" is none
 
 	// Lookup, OwnAddresses and AllowBackends are what projects are compiled with (project.Options).
@@ -51,18 +55,19 @@ type Options struct {
 	Registerer prometheus.Registerer
 
 	// Watch and Publish tune the parts; their zero values are the defaults. Paths, label, log, and
-	// registerer are set by the Adapter.
+	// metrics are set by the Adapter.
 	Watch   source.Options
 	Publish publish.Options
 }
 
-// Adapter is the control plane of one label.
+// Adapter is the control plane.
 type Adapter struct {
-	options   Options
-	log       *slog.Logger
-	publisher *publish.Publisher
-	board     board
-	started   atomic.Bool // the first state is published
+	options Options
+	log     *slog.Logger
+	metrics *publish.Metrics
+	labels  labels
+	board   projectBoard
+	started atomic.Bool // the first state is published
 }
 
 // New makes an Adapter; Run starts it.
@@ -70,19 +75,20 @@ func New(o Options) (*Adapter, error) {
 	if o.Listen == nil {
 		return nil, errors.New("adapter: no listener for gateways")
 	}
-	if o.Label == "" {
-		o.Label = xds.DefaultLabel
-	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	o.Publish.Label, o.Publish.Registerer = o.Label, o.Registerer
 	o.Watch.Paths, o.Watch.Log = o.Folders, o.Log
-	publisher, err := publish.New(o.Publish)
-	if err != nil {
+	a := &Adapter{options: o, log: o.Log}
+	var err error
+	if a.metrics, err = publish.NewMetrics(o.Registerer, a.gateways); err != nil {
 		return nil, fmt.Errorf("adapter: %w", err)
 	}
-	a := &Adapter{options: o, log: o.Log, publisher: publisher}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(served{a}); err != nil {
+			return nil, fmt.Errorf("adapter: %w", err)
+		}
+	}
 	return a, a.SetIssuers(o.Issuers)
 }
 
@@ -97,7 +103,7 @@ func (a *Adapter) SetIssuers(issuers []*posternv1.Issuer) error {
 		seen[issuer.Issuer] = true
 		resources[i] = translate.Resource{Name: issuer.Issuer, Version: posternv1.ContentHash(issuer), Message: issuer}
 	}
-	return a.publisher.Replace(posternv1.IssuerType, resources)
+	return a.share(posternv1.IssuerType, resources)
 }
 
 // Run serves until ctx is done. Gateways are answered once everything there is has been compiled: one
@@ -111,65 +117,105 @@ func (a *Adapter) Run(ctx context.Context) error {
 		for range changes { // until it has ended
 		}
 	}()
-	l, err := a.start(ctx)
+	d, err := a.start(ctx)
 	if err != nil {
 		_ = a.options.Listen.Close()
 		return err
 	}
+	wait := a.beginLoops(ctx)
+	defer wait()
+	defer cancel()
 
 	options := append(xds.GRPCOptions(), a.options.GRPC...)
 	server := grpc.NewServer(options...)
-	xds.NewServer(xds.ServerOptions{Find: a.publisher.Find, Authorize: a.options.Authorize, Notify: a.notify}).Register(server)
+	xds.NewServer(xds.ServerOptions{Authorize: a.admit, Find: a.find, Notify: a.notify}).Register(server)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(a.options.Listen) }()
 	a.started.Store(true)
 
-	err = l.run(ctx, changes, failed)
+	err = d.run(ctx, changes, failed)
 	server.Stop()
 	return err
 }
 
 // start compiles and publishes what there is, before anybody is connected.
-func (a *Adapter) start(ctx context.Context) (*loop, error) {
+func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	began := time.Now()
 	found := a.compileAll(a.options.Folders)
-	settings := a.options.Settings
 	if a.options.AutoRouting {
-		var projects []model.Project
-		for _, c := range found {
-			projects = append(projects, c.project)
-		}
-		settings.Routing = DecideRouting(projects, settings.Routing)
-		a.log.Info("routing decided", "mode", routingMode(settings.Routing))
+		routing := &a.options.Settings.Routing
+		*routing = DecideRouting(projectsOf(found, a.options.Label), *routing)
+		a.log.Info("routing decided", "mode", routingMode(*routing))
 	}
-	listeners, clusters := translate.Static(settings)
-	if err := a.publisher.Replace(xds.ListenerType, listeners); err != nil {
+	listeners, clusters := translate.Static(a.options.Settings)
+	if err := a.share(xds.ListenerType, listeners); err != nil {
 		return nil, err
 	}
-	if err := a.publisher.Add(xds.ClusterType, clusters); err != nil {
+	a.labels.static = clusters
+	d := newDesk(a)
+	if err := d.deliver(found); err != nil {
 		return nil, err
 	}
-	l := newLoop(a, translate.NewIndex(settings))
-	for _, c := range found {
-		l.take(c)
+	var group errgroup.Group
+	for _, l := range a.known() {
+		group.Go(func() error { l.settle(ctx); return nil })
 	}
-	l.settle(ctx)
-	a.log.Info("adapter ready", "projects", len(found), "apis", len(l.live), "took", time.Since(began).Round(time.Millisecond))
-	return l, nil
+	_ = group.Wait() // nothing above returns an error
+	apis := 0
+	for _, l := range a.known() {
+		apis += len(l.live)
+	}
+	a.log.Info("adapter ready", "projects", len(found), "apis", apis, "labels", len(a.known()), "took", time.Since(began).Round(time.Millisecond))
+	return d, nil
 }
 
-// notify tells the publisher and the log what happens on the wire.
-func (a *Adapter) notify(e xds.Event) {
-	log := a.log.With("gateway", e.Node.ID, "role", e.Node.Role)
-	switch e.Kind {
-	case xds.Connected:
-		if e.Node.Label != a.options.Label {
-			log.Warn("gateway refused: it has another label", "label", e.Node.Label, "want", a.options.Label)
-			break
+// projectsOf are the projects that are for a label.
+func projectsOf(found []compiled, label string) []model.Project {
+	var projects []model.Project
+	for _, c := range found {
+		if slices.Contains(c.project.Labels, label) {
+			projects = append(projects, c.project)
 		}
-		log.Info("gateway connected")
-	case xds.Disconnected:
-		log.Info("gateway disconnected")
 	}
-	a.publisher.Notify(e)
+	return projects
+}
+
+// beginLoops starts the loops there are, and those that are made from now on, until ctx is done. The returned function
+// waits for all of them.
+func (a *Adapter) beginLoops(ctx context.Context) (wait func()) {
+	var group sync.WaitGroup
+	a.labels.mu.Lock()
+	defer a.labels.mu.Unlock()
+	a.labels.begin = func(l *loop) (stop func()) {
+		ctx, cancel := context.WithCancel(ctx)
+		group.Go(func() { l.run(ctx, a.pace()) })
+		return cancel
+	}
+	for _, l := range a.labels.all {
+		l.stop = a.labels.begin(l.loop)
+	}
+	return func() {
+		a.labels.mu.Lock()
+		a.labels.begin = nil
+		a.labels.mu.Unlock()
+		group.Wait()
+	}
+}
+
+// pace is how often what time brings about is looked after.
+func (a *Adapter) pace() time.Duration {
+	const most = 5 * time.Second
+	if linger := a.options.Publish.Linger; linger > 0 {
+		return min(most, linger)
+	}
+	return most
+}
+
+// gateways are those of all labels.
+func (a *Adapter) gateways() []publish.Gateway {
+	var all []publish.Gateway
+	for _, l := range a.known() {
+		all = append(all, l.publisher.Gateways()...)
+	}
+	return all
 }

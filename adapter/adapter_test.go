@@ -262,7 +262,7 @@ func TestWhatWasThereBeforeIsRejectedToo(t *testing.T) {
 		p.gateway("its "+role, role, xdstest.Options{})
 	}
 	p.until("serving", p.Serving)
-	p.until("proven", func() bool { return p.publisher.Proven("a/1.0.0") })
+	p.until("proven", func() bool { return p.lookup(xds.DefaultLabel).Proven("a/1.0.0") })
 	first := p.of("shop", "a/1.0.0").Revision
 	easy.Close()
 	p.until("easy is gone", func() bool {
@@ -312,19 +312,6 @@ func TestIssuersAreResources(t *testing.T) {
 	})
 	if err := p.SetIssuers([]*posternv1.Issuer{{Issuer: "https://b"}, {Issuer: "https://b"}}); err == nil {
 		t.Error("one issuer twice was accepted")
-	}
-}
-
-func TestOtherLabelsProjects(t *testing.T) {
-	t.Parallel()
-	p := newSite(t)
-	p.api("mine", "a", "/a", "/x")
-	p.api("theirs", "b", "/b", "/x")
-	p.write("theirs/project.yaml", "labels: [edge]\n")
-	p.start(nil, "mine", "theirs")
-	p.untilState("mine", "a/1.0.0", Live)
-	if s := p.of("theirs", "b/1.0.0"); s != (APIStatus{}) {
-		t.Errorf("served for another label: %+v", s)
 	}
 }
 
@@ -381,7 +368,7 @@ func TestAutoRouting(t *testing.T) {
 	t.Parallel()
 	p := newSite(t)
 	p.api("shop", "root", "/", "/{anything}")
-	p.start(func(o *Options) { o.AutoRouting = true }, "shop")
+	p.start(func(o *Options) { o.AutoRouting, o.Label = true, xds.DefaultLabel }, "shop")
 	p.untilState("shop", "root/1.0.0", Live)
 	if !strings.Contains(p.log.String(), "mode=flat") {
 		t.Errorf("the log does not tell the mode:\n%s", p.log.String())

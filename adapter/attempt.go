@@ -126,7 +126,7 @@ func (l *loop) plan(steps []step) ([]step, translate.Delta) {
 		delta, problems := l.translate(steps)
 		if len(delta.Refused) == 0 {
 			for _, s := range steps {
-				l.logProblems(s.ref.path, problemsOf(s, problems))
+				logProblems(l.log, s.ref.path, problemsOf(s, problems))
 			}
 			return steps, delta
 		}
@@ -137,7 +137,7 @@ func (l *loop) plan(steps []step) ([]step, translate.Delta) {
 				continue
 			}
 			own := problemsOf(s, problems)
-			l.logProblems(s.ref.path, besides(own)) // refuse logs the first
+			logProblems(l.log, s.ref.path, besides(own)) // refuse logs the first
 			l.refuse(s.ref, s.revision(), firstRefusal(s.ref.path, own))
 		}
 		steps = rest
@@ -244,6 +244,7 @@ func (l *loop) commit(r publish.Result) {
 	f := l.flight
 	f.rollout.Commit()
 	l.index.Commit(f.delta)
+	l.board.sizes(f.delta.Operations)
 	joined := map[string]bool{}
 	for _, s := range f.steps {
 		if s.to != nil {
@@ -274,12 +275,12 @@ func (l *loop) committed(s step) {
 		delete(l.unproven, id)
 		return
 	}
-	l.live[id] = served{s.ref.path, *s.to}
+	l.live[id] = serving{s.ref.path, *s.to}
 	l.claims.take(s.to.api)
 	if l.publisher.Proven(id) {
 		delete(l.unproven, id)
 	} else if _, ok := l.unproven[id]; !ok {
-		var before *served
+		var before *serving
 		if serves {
 			before = &was
 		}

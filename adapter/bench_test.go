@@ -56,9 +56,14 @@ func BenchmarkEdit(b *testing.B) {
 
 // revision is what is served of an API, at a cost that does not depend on how many there are.
 func (p *site) revision(project, id string) string {
-	p.board.mu.Lock()
-	defer p.board.mu.Unlock()
-	return p.board.apis[ref{p.path(project), id}].Revision
+	for _, l := range p.known() {
+		l.board.mu.Lock()
+		defer l.board.mu.Unlock()
+		if s, ok := l.board.apis[ref{p.path(project), id}]; ok {
+			return s.Revision
+		}
+	}
+	return ""
 }
 
 // BenchmarkStart is from nothing to a gateway that has everything.

@@ -55,9 +55,6 @@ func (a *Adapter) compile(path string) compiled {
 		Name: name, Environment: a.options.Environment, Lookup: a.options.Lookup, Settings: a.options.Settings,
 		OwnAddresses: a.options.OwnAddresses, AllowBackends: a.options.AllowBackends,
 	})
-	if len(c.project.Labels) > 0 && !slices.Contains(c.project.Labels, a.options.Label) {
-		c.project.APIs = nil // other gateways' business
-	}
 	for _, api := range c.project.APIs {
 		c.revisions = append(c.revisions, digest(api))
 	}
@@ -65,6 +62,12 @@ func (a *Adapter) compile(path string) compiled {
 }
 
 func (c compiled) refused() bool { return model.Refusing(c.problems) }
+
+// withdrawn is the project for those who are to serve it no longer.
+func (c compiled) withdrawn() compiled {
+	c.project.APIs, c.revisions = nil, nil
+	return c
+}
 
 // digest names an API's content.
 func digest(api model.API) string {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -128,11 +130,20 @@ paths:
 	return b.String()
 }
 
-// gateway connects a gateway of a role under its own name.
+// gateway connects a gateway of a role under its own name; its label is the default one, if o.Node says no other.
 func (p *site) gateway(id, role string, o xdstest.Options) *xdstest.Gateway {
 	p.t.Helper()
-	o.Node = xds.Node{ID: id, Label: xds.DefaultLabel, Role: role}
+	o.Node.ID, o.Node.Role = id, role
+	if o.Node.Label == "" {
+		o.Node.Label = xds.DefaultLabel
+	}
 	return xdstest.Connect(p.t, "unix:"+p.socket, o)
+}
+
+// labels writes a project.yaml that says which gateways a project is for.
+func (p *site) labels(project string, labels ...string) {
+	p.t.Helper()
+	p.write(project+"/project.yaml", "labels: ["+strings.Join(labels, ", ")+"]\n")
 }
 
 // until waits for a condition of what the adapter says of itself.
@@ -145,14 +156,24 @@ func (p *site) until(what string, holds func() bool) {
 	}
 }
 
-// of is the status of an API in a project folder.
+// of is the status of an API in a project folder, in its first label.
 func (p *site) of(project, id string) APIStatus {
-	for _, s := range p.Status().APIs {
-		if s.ID == id && s.Path == p.path(project) {
-			return s
-		}
+	all := p.ofAll(project, id)
+	for _, label := range slices.Sorted(maps.Keys(all)) {
+		return all[label]
 	}
 	return APIStatus{}
+}
+
+// ofAll is the status of an API by label.
+func (p *site) ofAll(project, id string) map[string]APIStatus {
+	all := map[string]APIStatus{}
+	for _, s := range p.Status().APIs {
+		if s.ID == id && s.Path == p.path(project) {
+			all[s.Label] = s
+		}
+	}
+	return all
 }
 
 func (p *site) untilState(project, id string, want State) APIStatus {

@@ -3,6 +3,7 @@ package adapter
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -25,8 +26,8 @@ type revision struct {
 	revision string // digest of its content
 }
 
-// served is what an API is served as.
-type served struct {
+// serving is what an API is served as.
+type serving struct {
 	path string
 	revision
 }
@@ -34,19 +35,22 @@ type served struct {
 // refusal is why a revision is not served; it is not tried again.
 type refusal struct{ revision, words string }
 
-// loop is the adapter's state. Its goroutine alone touches it. What it does for a change costs what the
-// change costs: nothing here goes over everything.
+// loop is the state of one label. Its goroutine alone touches it, but for what says otherwise. What it does
+// for a change costs what the change costs: nothing here goes over everything.
 type loop struct {
-	*Adapter
-	index *translate.Index
+	name      string
+	log       *slog.Logger
+	publisher *publish.Publisher // for everybody
+	board     board              // for everybody
+	inbox     *inbox             // for everybody
+	index     *translate.Index
 
 	wanted   map[ref]revision
 	apis     map[string]map[string]bool // by path: ids it has wanted or is served with
-	live     map[string]served          // by id: what the index and the gateways have
+	live     map[string]serving         // by id: what the index and the gateways have
 	claims   claims                     // of live
-	unproven map[string]*served         // live, but no gateway has said so: what it was before; nil: nothing
+	unproven map[string]*serving        // live, but no gateway has said so: what it was before; nil: nothing
 	broken   map[string]string          // by path: why its files are refused
-	warned   map[string][]model.Problem // by path: warnings that were logged
 	refused  map[ref]refusal
 	blocked  map[ref]string // by another's claim: tried again when one goes away
 
@@ -56,54 +60,56 @@ type loop struct {
 	results chan publish.Result
 }
 
-func newLoop(a *Adapter, index *translate.Index) *loop {
+func newLoop(name string, log *slog.Logger, publisher *publish.Publisher, index *translate.Index) *loop {
 	return &loop{
-		Adapter: a, index: index,
-		wanted: map[ref]revision{}, apis: map[string]map[string]bool{}, live: map[string]served{}, claims: claims{},
-		unproven: map[string]*served{}, broken: map[string]string{}, warned: map[string][]model.Problem{},
+		name: name, log: log, publisher: publisher, inbox: newInbox(), index: index,
+		wanted: map[ref]revision{}, apis: map[string]map[string]bool{}, live: map[string]serving{}, claims: claims{},
+		unproven: map[string]*serving{}, broken: map[string]string{},
 		refused: map[ref]refusal{}, blocked: map[ref]string{}, dirty: map[ref]bool{},
 		results: make(chan publish.Result, 1),
 	}
 }
 
-// run is the loop.
-func (l *loop) run(ctx context.Context, changes <-chan []string, failed <-chan error) error {
-	tick := time.NewTicker(5 * time.Second)
+// run is the loop, until ctx is done.
+func (l *loop) run(ctx context.Context, pace time.Duration) {
+	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for {
 		l.next(ctx)
 		select {
-		case paths := <-changes:
-			for _, c := range l.compileAll(paths) {
-				l.take(c)
-			}
+		case <-l.inbox.ready:
+			l.takeAll()
 		case r := <-l.results:
 			l.landed(ctx, r)
 		case <-l.publisher.Late():
 			l.late(l.publisher.TakeLate())
 		case <-tick.C:
 			l.publisher.Tick()
-		case err := <-failed:
-			return err
 		case <-ctx.Done():
 			if l.flight != nil {
 				<-l.results
 			}
-			return nil
+			return
 		}
 	}
 }
 
-// settle publishes until nothing is left to do.
+// settle takes in what there is and publishes until nothing is left to do.
 func (l *loop) settle(ctx context.Context) {
+	l.takeAll()
 	for l.next(ctx); l.flight != nil; l.next(ctx) {
 		l.landed(ctx, <-l.results)
 	}
 }
 
+func (l *loop) takeAll() {
+	for _, c := range l.inbox.take() {
+		l.take(c)
+	}
+}
+
 // take takes in what became of a project's files. If they are refused, what is served stays.
 func (l *loop) take(c compiled) {
-	l.report(c)
 	ids := l.apis[c.path]
 	if ids == nil {
 		ids = map[string]bool{}
@@ -114,7 +120,6 @@ func (l *loop) take(c compiled) {
 		for id := range ids {
 			l.show(ref{c.path, id})
 		}
-		l.showProject(c)
 		return
 	}
 	delete(l.broken, c.path)
@@ -130,7 +135,9 @@ func (l *loop) take(c compiled) {
 		delete(l.wanted, r)
 		l.dirty[r] = true
 	}
-	l.showProject(c)
+	if len(ids) == 0 {
+		delete(l.apis, c.path)
+	}
 }
 
 // late looks into what gateways refused after it was committed: what was not proven before goes back

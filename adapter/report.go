@@ -1,8 +1,6 @@
 package adapter
 
 import (
-	"context"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -18,7 +16,7 @@ func (l *loop) show(r ref) {
 	want, wanted := l.wanted[r]
 	is, serves := l.live[r.id]
 	serves = serves && is.path == r.path
-	s := APIStatus{ID: r.id, Path: r.path, Words: l.words(r)}
+	s := APIStatus{ID: r.id, Label: l.name, Path: r.path, Words: l.words(r)}
 	if serves {
 		s.API = &is.api
 		s.Project, s.BasePath, s.Revision = is.api.Project, is.api.BasePath, short(is.revision.revision)
@@ -27,7 +25,9 @@ func (l *loop) show(r ref) {
 	}
 	switch {
 	case !wanted && !serves:
-		delete(l.apis[r.path], r.id)
+		if delete(l.apis[r.path], r.id); len(l.apis[r.path]) == 0 {
+			delete(l.apis, r.path)
+		}
 		delete(l.refused, r)
 		delete(l.blocked, r)
 		l.board.without(r)
@@ -56,50 +56,6 @@ func (l *loop) words(r ref) string {
 		return why.words
 	}
 	return ""
-}
-
-func (l *loop) showProject(c compiled) {
-	s := ProjectStatus{Path: c.path, Name: c.project.Name, State: Live, Problems: c.problems}
-	if c.refused() {
-		s.State = Rejected
-		for id := range l.apis[c.path] {
-			if l.live[id].path == c.path {
-				s.State = Stale
-				break
-			}
-		}
-	}
-	l.board.project(s)
-}
-
-// report logs what is wrong with a project, a line a problem; warnings once.
-func (l *loop) report(c compiled) {
-	old := l.warned[c.path]
-	l.warned[c.path] = nil
-	var fresh []model.Problem
-	for _, p := range c.problems {
-		if p.Severity == model.Warning {
-			l.warned[c.path] = append(l.warned[c.path], p)
-			if slices.ContainsFunc(old, func(o model.Problem) bool { return o.Code == p.Code && o.Message == p.Message && o.File == p.File }) {
-				continue
-			}
-		}
-		fresh = append(fresh, p)
-	}
-	l.logProblems(c.path, fresh)
-	if c.refused() {
-		l.log.Error("project rejected; what is served of it stays", "project", c.path, "problems", len(c.problems))
-	}
-}
-
-func (l *loop) logProblems(path string, problems []model.Problem) {
-	for _, p := range problems {
-		level := slog.LevelError
-		if p.Severity == model.Warning {
-			level = slog.LevelWarn
-		}
-		l.log.Log(context.Background(), level, p.Message, "at", at(path, p), "code", p.Code)
-	}
 }
 
 // at is where a problem is.

@@ -23,6 +23,7 @@ const (
 // APIStatus is one API, as its source has it and as it is served.
 type APIStatus struct {
 	ID       string // name/version
+	Label    string // of the gateways that serve it; an API of several labels is here several times
 	Project  string
 	Path     string // the folder or archive
 	BasePath string
@@ -37,8 +38,11 @@ type APIStatus struct {
 // ProjectStatus is one folder or archive.
 type ProjectStatus struct {
 	Path, Name string
+	Labels     []string
 	State      State
 	Problems   []model.Problem
+	// Words say why nothing of it is served here though nothing is wrong with it: it is for other labels.
+	Words string
 }
 
 // Status is everything at one moment, sorted.
@@ -48,29 +52,69 @@ type Status struct {
 	Gateways []publish.Gateway
 }
 
-// board is what the loop shows to others.
+// board is what a loop shows to others.
 type board struct {
-	mu       sync.Mutex
-	apis     map[ref]APIStatus
-	projects map[string]ProjectStatus
+	mu     sync.Mutex
+	apis   map[ref]APIStatus
+	states map[State]int  // how many APIs there are of each
+	scopes map[string]int // operations of the scopes that have too many
 }
 
 func (b *board) api(r ref, s APIStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.apis == nil {
-		b.apis = map[ref]APIStatus{}
+		b.apis, b.states = map[ref]APIStatus{}, map[State]int{}
 	}
+	if old, there := b.apis[r]; there {
+		b.states[old.State]--
+	}
+	b.states[s.State]++
 	b.apis[r] = s
 }
 
 func (b *board) without(r ref) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if old, there := b.apis[r]; there {
+		b.states[old.State]--
+	}
 	delete(b.apis, r)
 }
 
-func (b *board) project(s ProjectStatus) {
+// ManyOperations is how many of them in one route scope are no reason for a hint yet (design §4.1).
+const ManyOperations = 200
+
+// sizes notes how many operations scopes have now.
+func (b *board) sizes(operations map[string]int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for scope, n := range operations {
+		if n <= ManyOperations {
+			delete(b.scopes, scope)
+			continue
+		}
+		if b.scopes == nil {
+			b.scopes = map[string]int{}
+		}
+		b.scopes[scope] = n
+	}
+}
+
+// all are the APIs' statuses.
+func (b *board) all() []APIStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.apis))
+}
+
+// projectBoard is what the desk shows to others.
+type projectBoard struct {
+	mu       sync.Mutex
+	projects map[string]ProjectStatus // by path
+}
+
+func (b *projectBoard) put(s ProjectStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.projects == nil {
@@ -79,20 +123,52 @@ func (b *board) project(s ProjectStatus) {
 	b.projects[s.Path] = s
 }
 
+func (b *projectBoard) all() []ProjectStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.projects))
+}
+
 // Status says what there is, and what became of it.
 func (a *Adapter) Status() Status {
-	b := &a.board
-	b.mu.Lock()
-	s := Status{
-		APIs:     slices.Collect(maps.Values(b.apis)),
-		Projects: slices.Collect(maps.Values(b.projects)),
+	s := Status{Projects: a.board.all(), Gateways: a.gateways()}
+	serves := map[string]bool{} // paths
+	for _, l := range a.known() {
+		for _, api := range l.board.all() {
+			serves[api.Path] = serves[api.Path] || api.API != nil
+			s.APIs = append(s.APIs, api)
+		}
 	}
-	b.mu.Unlock()
-	s.Gateways = a.publisher.Gateways()
-	slices.SortFunc(s.APIs, func(a, b APIStatus) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Path, b.Path)) })
+	for i, p := range s.Projects {
+		if p.State == Rejected && serves[p.Path] {
+			s.Projects[i].State = Stale
+		}
+	}
+	slices.SortFunc(s.APIs, func(a, b APIStatus) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Label, b.Label))
+	})
 	slices.SortFunc(s.Projects, func(a, b ProjectStatus) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(s.Gateways, func(a, b publish.Gateway) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Label, b.Label))
+	})
 	return s
 }
 
 // Serving says that an Envoy is connected and every gateway has everything that is committed.
-func (a *Adapter) Serving() bool { return a.started.Load() && a.publisher.Serving() }
+func (a *Adapter) Serving() bool {
+	if !a.started.Load() {
+		return false
+	}
+	envoys := 0
+	for _, l := range a.known() {
+		n, all := l.publisher.Served()
+		if !all {
+			return false
+		}
+		envoys += n
+	}
+	return envoys > 0
+}
+
+// Started says that everything there is has been compiled, and that gateways are answered.
+func (a *Adapter) Started() bool { return a.started.Load() }

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/postern-gateway/postern/adapter/model"
 )
 
 // The files of a project (design §3.3).
@@ -34,7 +36,6 @@ var (
 	manifestKeys   = []string{"name", "labels", "hosts", "definitions"}
 	definitionKeys = []string{"name", "version", "basePath", "hosts", "production", "sandbox", "clientCertificates", "default"}
 	plainName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,254}$`)
-	labelName      = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 )
 
 // readManifest reads project.yaml and all of environments/, so that a mistake in another environment shows before its day
@@ -133,7 +134,7 @@ func (c *compiler) checkManifest(n *node, file string, keys []string) {
 
 func (c *compiler) checkLabels(n *node) {
 	for _, label := range c.strings(n, "labels") {
-		if !labelName.MatchString(label) {
+		if !model.ValidLabel(label) {
 			c.refuse(n.at(), "bad-label", "%q cannot be a label; use up to 63 letters, digits and . _ -, a letter or digit first and last", label)
 		}
 	}

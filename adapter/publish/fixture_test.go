@@ -37,11 +37,12 @@ type rig struct {
 func newRig(t *testing.T, o Options) *rig {
 	t.Helper()
 	r := &rig{t: t, metrics: prometheus.NewRegistry(), now: time.Now()}
-	o.Registerer, o.Now = r.metrics, r.clock
-	p, err := New(o)
+	metrics, err := NewMetrics(r.metrics, func() []Gateway { return r.Gateways() })
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Metrics, o.Now = metrics, r.clock
+	p := New(o)
 	r.Publisher = p
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -22,14 +22,19 @@ const (
 	Lost     State = "lost"     // it is not connected
 )
 
+// States are all of them.
+var States = []State{Serving, Pending, Rejected, Lagging, Lost}
+
 // Gateway is one Envoy, enforcer or ratelimiter and what it made of what was published.
 type Gateway struct {
-	ID     string
-	Role   string
-	State  State
-	Words  string        // why it rejected
-	Behind time.Duration // for how long it has lacked something; 0: it lacks nothing
-	Lacks  int           // how many resources
+	ID      string
+	Role    string
+	Label   string
+	Version string // the build it says it is; "" is unknown
+	State   State
+	Words   string        // why it rejected
+	Behind  time.Duration // for how long it has lacked something, or has been lost; 0: it lacks nothing
+	Lacks   int           // how many resources
 }
 
 // Rejection is a resource that a gateway refused.
@@ -55,6 +60,7 @@ type peer struct {
 
 // gateway is an Envoy over all its streams: what is published must fit its memory too.
 type gateway struct {
+	node     xds.Node // as it said last
 	streams  int
 	lastSeen time.Time
 	era      uint64 // all its routes are from this era or later
@@ -77,13 +83,13 @@ func (p *Publisher) Notify(e xds.Event) {
 		p.drop(e.Stream)
 	case xds.Acked:
 		if !e.Known {
-			p.metrics.verdict(e.TypeURL, "ack")
+			p.options.Metrics.verdict(p.options.Label, e.TypeURL, "ack")
 		}
 		if peer := p.peers[e.Stream]; peer != nil {
 			p.acked(peer, e)
 		}
 	case xds.Nacked:
-		p.metrics.verdict(e.TypeURL, "nack")
+		p.options.Metrics.verdict(p.options.Label, e.TypeURL, "nack")
 		if peer := p.peers[e.Stream]; peer != nil {
 			p.nacked(peer, e)
 		}
@@ -113,6 +119,7 @@ func (p *Publisher) connected(e xds.Event) {
 		g = &gateway{}
 		p.gateways[e.Node.ID] = g
 	}
+	g.node = e.Node
 	g.streams++
 }
 
@@ -228,23 +235,40 @@ func (p *Publisher) TakeLate() []Rejection {
 // Serving says that at least one Envoy is connected and that everybody connected has everything that
 // is committed.
 func (p *Publisher) Serving() bool {
+	envoys, all := p.Served()
+	return envoys > 0 && all
+}
+
+// Served says how many Envoys are connected, and whether everybody connected has everything that is committed.
+func (p *Publisher) Served() (envoys int, all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	envoys := 0
+	all = true
 	for _, peer := range p.peers {
 		if peer.node.Role == xds.RoleEnvoy {
 			envoys++
 		}
-		if !peer.finished {
-			return false
-		}
-		for k, version := range peer.lacks {
-			if version != absent && p.staged[k] == 0 {
-				return false
-			}
+		all = all && peer.finished
+		all = all && !p.waits(peer)
+	}
+	return envoys, all
+}
+
+// waits says that a peer lacks something that is committed. p.mu is held.
+func (p *Publisher) waits(peer *peer) bool {
+	for k, version := range peer.lacks {
+		if version != absent && p.staged[k] == 0 {
+			return true
 		}
 	}
-	return envoys > 0
+	return false
+}
+
+// Unused says that nobody is connected, and that no Envoy was lately.
+func (p *Publisher) Unused() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.peers)+len(p.gateways) == 0
 }
 
 // Gateways lists everybody connected, and the Envoys that were lately, by role and id.
@@ -255,9 +279,11 @@ func (p *Publisher) Gateways() []Gateway {
 	for _, peer := range p.peers {
 		all = append(all, p.describe(peer))
 	}
-	for id, g := range p.gateways {
+	for _, g := range p.gateways {
 		if g.streams == 0 {
-			all = append(all, Gateway{ID: id, Role: xds.RoleEnvoy, State: Lost, Behind: p.options.Now().Sub(g.lastSeen)})
+			lost := gatewayOf(g.node)
+			lost.State, lost.Behind = Lost, p.options.Now().Sub(g.lastSeen)
+			all = append(all, lost)
 		}
 	}
 	slices.SortFunc(all, func(a, b Gateway) int {
@@ -266,8 +292,13 @@ func (p *Publisher) Gateways() []Gateway {
 	return all
 }
 
+func gatewayOf(n xds.Node) Gateway {
+	return Gateway{ID: n.ID, Role: n.Role, Label: n.Label, Version: n.Version}
+}
+
 func (p *Publisher) describe(peer *peer) Gateway {
-	g := Gateway{ID: peer.node.ID, Role: peer.node.Role, State: Serving, Lacks: len(peer.lacks)}
+	g := gatewayOf(peer.node)
+	g.State, g.Lacks = Serving, len(peer.lacks)
 	if !peer.behind.IsZero() {
 		g.Behind = p.options.Now().Sub(peer.behind)
 	}

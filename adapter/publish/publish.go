@@ -10,7 +10,6 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -31,9 +30,9 @@ type Options struct {
 	Linger time.Duration // 60 s
 	// Remember is for how long a gateway that went away may come back with routes of its own memory.
 	Remember time.Duration // 24 h
-	// Registerer takes the metrics; nil keeps them nowhere.
-	Registerer prometheus.Registerer
-	Now        func() time.Time // time.Now
+	// Metrics may be shared by the publishers of several labels; nil keeps them nowhere.
+	Metrics *Metrics
+	Now     func() time.Time // time.Now
 }
 
 func (o Options) withDefaults() Options {
@@ -48,6 +47,9 @@ func (o Options) withDefaults() Options {
 	or(&o.Remember, 24*time.Hour)
 	if o.Label == "" {
 		o.Label = xds.DefaultLabel
+	}
+	if o.Metrics == nil {
+		o.Metrics, _ = NewMetrics(nil, nil) // nobody takes them, so that nothing can fail
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -86,7 +88,6 @@ type Publisher struct {
 	options Options
 	started time.Time
 	caches  map[string]*xds.Cache // by type
-	metrics metrics
 
 	mu       sync.Mutex
 	entries  map[key]*entry
@@ -103,7 +104,7 @@ type Publisher struct {
 }
 
 // New returns a Publisher that has published nothing.
-func New(o Options) (*Publisher, error) {
+func New(o Options) *Publisher {
 	o = o.withDefaults()
 	p := &Publisher{
 		options: o, started: o.Now(), caches: map[string]*xds.Cache{},
@@ -118,8 +119,7 @@ func New(o Options) (*Publisher, error) {
 		// why: after a restart we do not know which older ones the gateways' routes still name
 		p.caches[typeURL].Retain(true)
 	}
-	p.metrics = newMetrics(p)
-	return p, p.metrics.register(o.Registerer)
+	return p
 }
 
 // Find is the Find of an xds.Server: a node gets what its role takes, and only under its own label.

@@ -106,7 +106,7 @@ func TestRejectedRoutesAreTakenBackAndTheOthersGoOn(t *testing.T) {
 	if !r.Serving() {
 		t.Errorf("not serving: %+v", r.Gateways())
 	}
-	if got := r.samples("postern_xds_total"); !slices.Contains(got, "nack RouteConfiguration 1") {
+	if got := r.samples("postern_xds_total"); !slices.Contains(got, "default nack RouteConfiguration 1") {
 		t.Errorf("counted %v", got)
 	}
 }
@@ -265,7 +265,7 @@ func TestReconnectBeforeTheOldStreamDied(t *testing.T) {
 	if result := r.publish(api("a", 1)); result.Pending || len(result.Gateways) != 1 {
 		t.Errorf("result %+v", result)
 	}
-	if got := r.samples("postern_config_age_seconds"); !slices.Equal(got, []string{"gw envoy 0"}) {
+	if got := r.samples("postern_gateway_config_age_seconds"); !slices.Equal(got, []string{"gw default envoy 0"}) {
 		t.Errorf("ages %v", got)
 	}
 }

@@ -68,7 +68,7 @@ func (r *Rollout) Commit() {
 		}
 	}
 	r.before = nil
-	p.metrics.pushes.WithLabelValues(r.outcome).Observe(p.options.Now().Sub(r.began).Seconds())
+	p.options.Metrics.pushes.WithLabelValues(p.options.Label, r.outcome).Observe(p.options.Now().Sub(r.began).Seconds())
 }
 
 // Rollback puts everything back as it was, and ends the rollout.

@@ -25,6 +25,9 @@ func (c Changes) Empty() bool { return len(c.Put) == 0 && len(c.Remove) == 0 }
 type Delta struct {
 	Policies, Limits, Clusters, Scopes, Routes Changes
 
+	// Operations is how many there are in each scope that the delta is about, by the scope's name; 0: it is gone.
+	Operations map[string]int
+
 	// Refused are the APIs ("name/version", sorted) a refusing problem is about. With any, the delta is empty.
 	Refused []string
 
@@ -119,6 +122,7 @@ func (x *Index) Plan(put []model.API, remove []string) (Delta, []model.Problem) 
 	d.Policies = x.own(d, func(c *compiled) Resource { return c.policy })
 	d.Limits = x.own(d, func(c *compiled) Resource { return c.limits })
 	d.Clusters = x.planClusters(d)
+	d.Operations = map[string]int{}
 	d.Scopes, d.Routes = x.planScopes(d)
 	return d, problems
 }
@@ -322,6 +326,7 @@ func (x *Index) planScopes(d Delta) (scopes, routes Changes) {
 	for key := range x.touched(d, spread) {
 		name := scopeName(key)
 		members := x.after(d, x.scopes[key], d.scopes[key])
+		d.Operations[name] = operations(key, members)
 		if len(members) == 0 {
 			scopes.Remove = append(scopes.Remove, name)
 			routes.Remove = append(routes.Remove, name)
@@ -336,6 +341,19 @@ func (x *Index) planScopes(d Delta) (scopes, routes Changes) {
 		}
 	}
 	return scopes.sorted(), routes.sorted()
+}
+
+// operations is how many operations the members of a scope have in it.
+func operations(key string, members []*compiled) int {
+	n := 0
+	for _, c := range members {
+		for _, p := range c.paths {
+			if p.scope == key {
+				n += len(p.operations)
+			}
+		}
+	}
+	return n
 }
 
 // touched are the scopes whose tables may change.

@@ -67,7 +67,13 @@ func (r *runner) summary(g *gateway) *summary.Gateway {
 			s.Token += fmt.Sprintf(" --config '%s'", r.settings.file)
 		}
 	}
-	for _, status := range g.adapter.Status().APIs {
+	now := g.adapter.Status()
+	for _, project := range now.Projects {
+		if project.Words != "" {
+			s.Warnings = append(s.Warnings, project.Words)
+		}
+	}
+	for _, status := range now.APIs {
 		if status.API == nil {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("%s of %s is not served: %s", status.ID, status.Path, status.Words))
 			continue

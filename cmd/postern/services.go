@@ -29,7 +29,7 @@ func (p *process) follow(role, name, address string, types []string, s follower)
 	p.services.Go(func() error {
 		return xds.Run(p.ctx, xds.ClientOptions{
 			Addresses: []string{p.place(p.cfg.XDS.Listen)}, Node: p.node + "/" + name, Label: p.cfg.Label, Role: role,
-			Types: types, Apply: s.Apply, Log: log,
+			Version: versionName(), Types: types, Apply: s.Apply, Log: log,
 		})
 	})
 	return nil

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/postern-gateway/postern/adapter/model"
 )
 
 // finish fills what depends on other keys: the sockets move with dataDir, and paths become usable from here.
@@ -76,8 +78,8 @@ func (l *loader) check(c *Config) {
 	if c.Timeouts.Request > c.Timeouts.MaxRequest {
 		l.problem(c.origin("timeouts.request"), "timeouts.request", "%s is longer than timeouts.maxRequest, %s", c.Timeouts.Request, c.Timeouts.MaxRequest)
 	}
-	if c.Label == "" {
-		l.problem(c.origin("label"), "label", "must not be empty")
+	if !model.ValidLabel(c.Label) {
+		l.problem(c.origin("label"), "label", "%q cannot be a label; use up to 63 letters, digits and . _ -, a letter or digit first and last", c.Label)
 	}
 	l.checkSizes(c)
 	l.checkBackends(c)

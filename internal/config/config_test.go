@@ -136,6 +136,7 @@ func TestWrong(t *testing.T) {
 		want string
 	}{
 		"unknown key":           {"lable: x", nil, `postern.yaml:1:1: lable: unknown key; the nearest known one is "label"`},
+		"no label":              {"label: 'a b'", nil, `postern.yaml:1:8: label: "a b" cannot be a label; use up to 63 letters, digits and . _ -, a letter or digit first and last`},
 		"unknown nested":        {"listen:\n  htp: 127.0.0.1:1", nil, `postern.yaml:2:3: listen.htp: unknown key; the nearest known one is "listen.http"`},
 		"misplaced":             {"http: 127.0.0.1:1", nil, `postern.yaml:1:1: http: unknown key; the nearest known one is "listen.http"`},
 		"unknown in list":       {"issuers:\n- issuer: https://a\n  audience: [x]", nil, `postern.yaml:3:3: issuers[0].audience: unknown key; the nearest known one is "issuers[0].audiences"`},

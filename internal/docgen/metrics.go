@@ -13,8 +13,8 @@ const metricsHead = `# Metrics
 In the Prometheus text format at ` + "`/metrics`" + ` of the management listener (` + "`127.0.0.1:9843`" + `). Beside these stand the
 ` + "`go_`" + ` and ` + "`process_`" + ` ones of every Go program. Envoy's own are at its admin socket.
 
-An API's series come and go with it. Labels hold names from definitions and configuration only, never anything a client sent, so
-that their number is bounded by what is served.
+An API's series come and go with it, a gateway's are there until it is forgotten, a day after it was seen last. Labels hold names
+from definitions and configuration only, never anything a caller sent, so that their number is bounded by what is served and by whom.
 
 | name | kind | labels | what it is |
 |---|---|---|---|

@@ -93,7 +93,7 @@ func (g *gateway) counted(t *testing.T) {
 		`postern_requests_total{api="",code="404",operation=""} 1`,
 		`postern_request_duration_seconds_count{api="petstore/1.0.0"}`,
 		`postern_check_duration_seconds`, `postern_decisions_total{`, `postern_limits_total{`,
-		`postern_push_duration_seconds`, `postern_xds_total{`, `postern_config_age_seconds`,
+		`postern_push_duration_seconds`, `postern_xds_total{`, `postern_gateway_config_age_seconds`,
 	} {
 		fixture.WaitFor(t, "the metric "+want, func() bool { return strings.Contains(g.metrics(), want) })
 	}

@@ -1,0 +1,161 @@
+package adapter
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-gateway/postern/adapter/model"
+)
+
+// desk hands what became of the sources to the labels it is for: compiled once, published by each of them. Its goroutine
+// alone touches it. What it does for a change costs what the change costs, however many labels there are.
+type desk struct {
+	*Adapter
+	homes     map[string][]string        // by path: the labels that have it, sorted
+	warned    map[string][]model.Problem // by path: warnings that were logged
+	elsewhere map[string]string          // by path: that it is for others was logged, in these words
+}
+
+func newDesk(a *Adapter) *desk {
+	return &desk{Adapter: a, homes: map[string][]string{}, warned: map[string][]model.Problem{}, elsewhere: map[string]string{}}
+}
+
+// run is its goroutine.
+func (d *desk) run(ctx context.Context, changes <-chan []string, failed <-chan error) error {
+	tick := time.NewTicker(d.pace())
+	defer tick.Stop()
+	for {
+		select {
+		case paths := <-changes:
+			if err := d.deliver(d.compileAll(paths)); err != nil {
+				return err
+			}
+		case now := <-tick.C:
+			d.sweep(now, d.pace())
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// deliver hands projects to the labels they are for now, and to those they were for, who withdraw them. It waits for
+// nobody: each label publishes by itself.
+func (d *desk) deliver(found []compiled) error {
+	if d.options.Label != "" {
+		if err := d.hand(d.options.Label, nil, 0); err != nil { // it is there whatever is for it
+			return err
+		}
+	}
+	handed := map[string][]compiled{}
+	joined := map[string]int{} // by label: how many projects more than before
+	for _, c := range found {
+		d.report(c)
+		was := d.homes[c.path]
+		is := d.labelsOf(c, was)
+		for _, label := range is {
+			handed[label] = append(handed[label], c)
+			if !slices.Contains(was, label) {
+				joined[label]++
+			}
+		}
+		for _, label := range was {
+			if !slices.Contains(is, label) {
+				handed[label] = append(handed[label], c.withdrawn())
+				joined[label]--
+			}
+		}
+		d.homes[c.path] = is
+	}
+	for _, label := range slices.Sorted(maps.Keys(handed)) {
+		if err := d.hand(label, handed[label], joined[label]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hand puts projects into a label's inbox.
+func (d *desk) hand(name string, projects []compiled, joined int) error {
+	d.labels.mu.Lock()
+	defer d.labels.mu.Unlock()
+	l, err := d.label(name)
+	if err != nil {
+		return fmt.Errorf("label %s: %w", name, err)
+	}
+	l.projects += joined
+	l.inbox.put(projects)
+	return nil
+}
+
+// labelsOf are the labels that a project goes to. What a project that is refused is for nobody can tell: it stays where
+// it was.
+func (d *desk) labelsOf(c compiled, was []string) []string {
+	if c.refused() {
+		return was
+	}
+	labels := slices.Compact(slices.Sorted(slices.Values(c.project.Labels)))
+	only := d.options.Label
+	if only == "" {
+		return labels
+	}
+	if slices.Contains(labels, only) {
+		delete(d.elsewhere, c.path)
+		return []string{only}
+	}
+	words := elsewhere(c, only)
+	if d.elsewhere[c.path] != words {
+		d.log.Warn(words, "path", c.path)
+	}
+	d.elsewhere[c.path] = words
+	return nil
+}
+
+// elsewhere says why nothing of a project is served, though nothing is wrong with it.
+func elsewhere(c compiled, only string) string {
+	return fmt.Sprintf("project %s is for labels [%s]; this gateway serves label %s", c.project.Name, strings.Join(c.project.Labels, ", "), only)
+}
+
+// report logs what is wrong with a project, a line a problem; warnings once. It notes what became of the project.
+func (d *desk) report(c compiled) {
+	old := d.warned[c.path]
+	d.warned[c.path] = nil
+	var fresh []model.Problem
+	for _, p := range c.problems {
+		if p.Severity == model.Warning {
+			d.warned[c.path] = append(d.warned[c.path], p)
+			if slices.ContainsFunc(old, func(o model.Problem) bool { return o.Code == p.Code && o.Message == p.Message && o.File == p.File }) {
+				continue
+			}
+		}
+		fresh = append(fresh, p)
+	}
+	logProblems(d.log, c.path, fresh)
+	if c.refused() {
+		d.log.Error("project rejected; what is served of it stays", "project", c.path, "problems", len(c.problems))
+	}
+	s := ProjectStatus{Path: c.path, Name: c.project.Name, Labels: c.project.Labels, State: Live, Problems: c.problems}
+	switch only := d.options.Label; {
+	case c.refused():
+		s.State = Rejected
+	case only != "" && !slices.Contains(c.project.Labels, only):
+		s.Words = elsewhere(c, only)
+	}
+	d.board.put(s)
+}
+
+func logProblems(log *slog.Logger, path string, problems []model.Problem) {
+	for _, p := range problems {
+		level := slog.LevelError
+		if p.Severity == model.Warning {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, p.Message, "at", at(path, p), "code", p.Code)
+	}
+}
