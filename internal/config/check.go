@@ -146,6 +146,9 @@ func (l *loader) checkSizes(c *Config) {
 // everybody who can check a token make one.
 var asymmetric = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
+// devIssuer is whom `postern token` signs for.
+const devIssuer = "urn:postern:dev"
+
 func (l *loader) checkIssuers(c *Config) {
 	named := map[string]bool{}
 	for i, issuer := range c.TokenIssuers {
@@ -158,6 +161,9 @@ func (l *loader) checkIssuers(c *Config) {
 			l.problem(place, key+".issuer", "%s stands in the list twice", issuer.Issuer)
 		}
 		named[issuer.Issuer] = true
+		if issuer.Issuer == devIssuer {
+			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s.issuer: %s is for development: whoever has the key that `postern token` made signs tokens that this gateway accepts", place, key, devIssuer))
+		}
 		for _, name := range issuer.Algorithms {
 			if !slices.Contains(asymmetric, name) {
 				l.problem(place, key+".algorithms", "%q is not one of %s", name, strings.Join(asymmetric, ", "))

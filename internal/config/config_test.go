@@ -300,6 +300,14 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+func TestDevelopmentIssuerIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	_, warnings, err := load(t, "issuers: [{issuer: 'urn:postern:dev', jwks: {file: keys.json}}]", nil)
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "issuers[0].issuer: urn:postern:dev is for development") {
+		t.Errorf("got %v, warnings %q", err, warnings)
+	}
+}
+
 func TestBackends(t *testing.T) {
 	t.Parallel()
 	want := []string{"metadata.internal", "127.0.0.1:9843", "[::1]:9843", "fe80::1", "169.254.10.0/24", "fe80::/10", "my_host:80"}

@@ -54,27 +54,19 @@ func TestPages(t *testing.T) {
 	}
 	t.Parallel()
 	for _, page := range pages(t) {
-		text, err := os.ReadFile(filepath.Join(root, page))
-		if err != nil {
-			t.Fatal(err)
-		}
-		blocks, err := parse(string(text))
-		if err != nil {
-			t.Fatalf("%s: %v", page, err)
-		}
-		if len(blocks) == 0 {
+		blocks := read(t, page)
+		if len(blocks) == 0 || needsEngine(blocks) {
 			continue
 		}
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
-			follow(t, page, blocks)
+			follow(t, newReader(t, freePort), page, blocks)
 		})
 	}
 }
 
 // follow acts on the blocks of one page.
-func follow(t *testing.T, page string, blocks []block) {
-	r := newReader(t)
+func follow(t *testing.T, r *reader, page string, blocks []block) {
 	for i, b := range blocks {
 		if b.kind != "output" {
 			t.Logf("%s:%d %s", page, b.line, b.kind)
@@ -95,6 +87,20 @@ func follow(t *testing.T, page string, blocks []block) {
 			t.Fatalf("%s:%d: the page is wrong from here on", page, b.line)
 		}
 	}
+}
+
+// read returns what is to be acted on of a page.
+func read(t *testing.T, page string) []block {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := parse(string(text))
+	if err != nil {
+		t.Fatalf("%s: %v", page, err)
+	}
+	return blocks
 }
 
 // pages are the README and everything under docs/, but for the decisions.

@@ -4,6 +4,7 @@ package docs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,6 +17,7 @@ import (
 //	```text output            what the block before it must have printed; "..." stands for anything
 //	```yaml file=PATH         the reader writes it into that file
 //
+// The word engine marks what needs a container engine: a page with it is run by `make compose-test`, not by `make test`.
 // The word eventually lets a block be pasted again until its output is as shown: for what takes a moment.
 type block struct {
 	line       int
@@ -24,6 +26,7 @@ type block struct {
 	ready      string // the address that a started process serves on; "" is the gateway
 	exit       int
 	eventually bool
+	engine     bool
 	text       string
 }
 
@@ -82,6 +85,8 @@ func classify(info string) (b block, acts bool, err error) {
 			b.kind, b.name = "file", value
 		case "eventually":
 			b.eventually = true
+		case "engine":
+			b.engine = true
 		case "exit":
 			if _, err := fmt.Sscan(value, &b.exit); err != nil {
 				return b, false, fmt.Errorf("exit=%s: %w", value, err)
@@ -91,6 +96,11 @@ func classify(info string) (b block, acts bool, err error) {
 		}
 	}
 	return b, b.kind != "", nil
+}
+
+// needsEngine says whether a page is for machines with a container engine.
+func needsEngine(blocks []block) bool {
+	return slices.ContainsFunc(blocks, func(b block) bool { return b.engine })
 }
 
 // shows says whether got is what a page shows: the same lines, where a line "..." stands for any number of lines and

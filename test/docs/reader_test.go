@@ -42,7 +42,8 @@ type reader struct {
 	terminals map[string]*terminal
 }
 
-func newReader(t *testing.T) *reader {
+// newReader makes a reader who finds the well-known ports where choose says.
+func newReader(t *testing.T, choose func(t *testing.T, port string) string) *reader {
 	t.Helper()
 	fixture.EnvoyPath(t) // which fails with the way to get one
 	// why: a socket's path has at most 107 bytes, which t.TempDir alone may use up
@@ -54,7 +55,7 @@ func newReader(t *testing.T) *reader {
 	t.Cleanup(r.leave)
 	var back []string
 	for _, port := range []string{"9090", "9091", "9092", "9095", "9190", "9191", "9843", "9844", "9443"} {
-		r.ports[port] = freePort(t)
+		r.ports[port] = choose(t, port)
 		back = append(back, ":"+r.ports[port], ":"+port)
 	}
 	r.real = strings.NewReplacer(append(back, folder, "/home/ann/postern")...)
@@ -294,7 +295,7 @@ func accepts(address string) bool {
 	return err == nil
 }
 
-func freePort(t *testing.T) string {
+func freePort(t *testing.T, _ string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -16,7 +16,7 @@ func TestMakeRun(t *testing.T) {
 		t.Skip("starts a real Envoy")
 	}
 	t.Parallel()
-	r := newReader(t)
+	r := newReader(t, freePort)
 	r.start(block{text: "make run\n", name: "gateway"})
 	screen := &r.terminals["gateway"].screen
 	for deadline := time.Now().Add(patient); !strings.Contains(screen.String(), "Ctrl-C stops everything"); time.Sleep(10 * time.Millisecond) {

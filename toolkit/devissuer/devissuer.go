@@ -113,6 +113,18 @@ func newKey() (jwk.Key, error) {
 
 // Resource is the issuer as the enforcer gets it, its public key inline.
 func (i *Issuer) Resource() (*posternv1.Issuer, error) {
+	text, err := i.jwks()
+	if err != nil {
+		return nil, err
+	}
+	return &posternv1.Issuer{
+		Issuer: Name, Keys: &posternv1.Issuer_Jwks{Jwks: text}, LeewayMs: uint64(leeway.Milliseconds()),
+		SubjectClaim: "sub", ScopesClaim: "scope", ClientClaim: "azp", KeyTypeClaim: "keytype",
+	}, nil
+}
+
+// jwks is the set of the public key (RFC 7517 §5).
+func (i *Issuer) jwks() ([]byte, error) {
 	public, err := i.key.PublicKey()
 	if err != nil {
 		return nil, fmt.Errorf("development issuer: %w", err)
@@ -125,10 +137,28 @@ func (i *Issuer) Resource() (*posternv1.Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("development issuer: %w", err)
 	}
-	return &posternv1.Issuer{
-		Issuer: Name, Keys: &posternv1.Issuer_Jwks{Jwks: text}, LeewayMs: uint64(leeway.Milliseconds()),
-		SubjectClaim: "sub", ScopesClaim: "scope", ClientClaim: "azp", KeyTypeClaim: "keytype",
-	}, nil
+	return text, nil
+}
+
+// Publish writes the public keys to a file that everybody may read, in one step.
+func (i *Issuer) Publish(path string) error {
+	text, err := i.jwks()
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*")
+	if err != nil {
+		return fmt.Errorf("development issuer: %w", err)
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(append(text, '\n'))
+	if err := errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
+		return fmt.Errorf("development issuer: %w", err)
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return fmt.Errorf("development issuer: %w", err)
+	}
+	return nil
 }
 
 // Token says what a token is to claim.
