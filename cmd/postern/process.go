@@ -41,7 +41,7 @@ type process struct {
 
 // newProcess takes the data folder. The services do not end with ctx but with close, after what depends on them.
 func newProcess(ctx context.Context, cfg *config.Config, log *slog.Logger, holder string) (*process, error) {
-	folder, err := socket.Claim(cfg.DataDir, fmt.Sprintf("postern (pid %d, %s)", os.Getpid(), holder))
+	folder, err := socket.Claim(cfg.DataDir, "", fmt.Sprintf("postern (pid %d, %s)", os.Getpid(), holder))
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ var runFlags = map[string]string{
 const dataDirUsage = "the folder of keys and sockets"
 
 func newRun() *cobra.Command {
-	r := &runner{}
+	r := &runner{settings: settings{part: config.Run}}
 	c := &cobra.Command{
 		Use:   "run [DIR|ZIP]…",
 		Short: "Serve projects: all services and Envoy in one process",

@@ -14,6 +14,7 @@ import (
 type settings struct {
 	file          string
 	dev, insecure bool
+	part          config.Part
 }
 
 func (s *settings) flags(c *cobra.Command) {
@@ -24,7 +25,7 @@ func (s *settings) flags(c *cobra.Command) {
 // load reads the configuration: flags over environment over file over defaults.
 func (s *settings) load(c *cobra.Command) (*config.Config, []string, error) {
 	return config.Load(config.Options{
-		Path: s.file, Environ: os.Environ(), Flags: c.Flags(), Dev: s.dev, Insecure: s.insecure,
+		Path: s.file, Environ: os.Environ(), Flags: c.Flags(), Dev: s.dev, Insecure: s.insecure, Part: s.part,
 	})
 }
 

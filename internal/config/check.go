@@ -33,8 +33,33 @@ func (l *loader) finish(c *Config) {
 			*value = "unix:" + filepath.Join(c.DataDir, filepath.Base(path))
 		}
 	}
+	for key, value := range map[string]*MutualTLS{"xds.tls": &c.XDS.TLS, "enforcer.tls": &c.Enforcer.TLS, "ratelimiter.tls": &c.RateLimiter.TLS} {
+		value.Cert, value.Key, value.CA = c.path(key+".cert", value.Cert), c.path(key+".key", value.Key), c.path(key+".ca", value.CA)
+	}
+	l.finishAddresses(c)
 	if host, port, err := net.SplitHostPort(c.Listen.HTTP); err == nil && host == "" {
 		c.Listen.HTTP = net.JoinHostPort("0.0.0.0", port)
+	}
+}
+
+// finishAddresses: who is on one machine, in one data folder, finds the others without a word.
+func (l *loader) finishAddresses(c *Config) {
+	if len(c.XDS.Addresses) == 0 && strings.HasPrefix(c.XDS.Listen, "unix:") {
+		c.XDS.Addresses = []string{c.XDS.Listen}
+	}
+	for i, address := range c.XDS.Addresses {
+		if path, isSocket := strings.CutPrefix(address, "unix:"); isSocket {
+			c.XDS.Addresses[i] = "unix:" + c.path("xds.addresses", path)
+		}
+	}
+	for key, s := range map[string]*Service{"enforcer.address": &c.Enforcer, "ratelimiter.address": &c.RateLimiter} {
+		path, isSocket := strings.CutPrefix(s.Address, "unix:")
+		switch {
+		case s.Address == "":
+			s.Address = s.Listen
+		case isSocket:
+			s.Address = "unix:" + c.path(key, path)
+		}
 	}
 }
 
@@ -58,14 +83,20 @@ func (c *Config) origin(key string) at {
 	return at{}
 }
 
-// check refuses what is contradictory, unsafe, or not served by this build.
+// check refuses what is contradictory, unsafe, or not served by this build, of what the part reads.
 func (l *loader) check(c *Config) {
-	l.checkDataPlane(c)
-	l.checkListener(c, "management.listen", c.Management.Listen)
-	l.checkListener(c, "xds.listen", c.XDS.Listen)
-	l.checkListener(c, "enforcer.listen", c.Enforcer.Listen)
-	l.checkListener(c, "ratelimiter.listen", c.RateLimiter.Listen)
-	l.checkListener(c, "envoy.admin", c.Envoy.Admin)
+	l.judging = true
+	if l.Part.reads("listen") {
+		l.checkDataPlane(c)
+	}
+	l.checkListener(c, "management.listen", c.Management.Listen, MutualTLS{})
+	l.checkListener(c, "xds.listen", c.XDS.Listen, c.XDS.TLS)
+	l.checkListener(c, "enforcer.listen", c.Enforcer.Listen, c.Enforcer.TLS)
+	l.checkListener(c, "ratelimiter.listen", c.RateLimiter.Listen, c.RateLimiter.TLS)
+	l.checkListener(c, "envoy.admin", c.Envoy.Admin, MutualTLS{})
+	if l.Part.apart() {
+		l.checkApart(c)
+	}
 	for key, d := range map[string]int64{
 		"timeouts.request": int64(c.Timeouts.Request), "timeouts.maxRequest": int64(c.Timeouts.MaxRequest),
 		"timeouts.idle": int64(c.Timeouts.Idle), "enforcer.timeout": int64(c.Enforcer.Timeout),
@@ -81,9 +112,11 @@ func (l *loader) check(c *Config) {
 	if !model.ValidLabel(c.Label) {
 		l.problem(c.origin("label"), "label", "%q cannot be a label; use up to 63 letters, digits and . _ -, a letter or digit first and last", c.Label)
 	}
-	l.checkSizes(c)
-	l.checkBackends(c)
-	l.checkIssuers(c)
+	if l.Part.reads("listen") {
+		l.checkSizes(c)
+		l.checkBackends(c)
+		l.checkIssuers(c)
+	}
 	l.checkServed(c)
 	slices.SortStableFunc(l.problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 }
@@ -103,23 +136,74 @@ func (l *loader) checkDataPlane(c *Config) {
 	}
 }
 
-// checkListener refuses to show an inner listener to the network. TLS for them comes with the services that run apart.
-func (l *loader) checkListener(c *Config, key, address string) {
+// checkListener refuses to show an inner listener to the network, unless it asks for certificates.
+func (l *loader) checkListener(c *Config, key, address string, tls MutualTLS) {
 	place := c.origin(key)
+	if !l.checkAddress(place, key, address) || strings.HasPrefix(address, "unix:") {
+		return
+	}
+	host, port, _ := net.SplitHostPort(address)
+	if port == "0" && !within(key, "management.listen", "enforcer.admin", "ratelimiter.admin") {
+		l.problem(place, key, "%q names no port; write one like 127.0.0.1:18000", address)
+		return
+	}
+	if !Loopback(host) && !tls.Said() && (!l.Insecure || l.Dev) {
+		l.problem(place, key, "%s is not a loopback address, and this listener has no TLS with client authentication; "+
+			"use a loopback address or a unix socket, or say --insecure if the network is trusted", address)
+	}
+}
+
+// checkAddress asks for "unix:/path" or "host:port".
+func (l *loader) checkAddress(place at, key, address string) bool {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		if path == "" {
 			l.problem(place, key, "unix: names no socket; write one like unix:.postern/name.sock")
 		}
-		return
+		return path != ""
 	}
-	host, port, err := net.SplitHostPort(address)
-	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || (n == 0 && key != "management.listen") {
+	_, port, err := net.SplitHostPort(address)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
 		l.problem(place, key, "%q is not an address; write one like 127.0.0.1:9843 or unix:.postern/name.sock", address)
+		return false
+	}
+	return true
+}
+
+// checkApart checks what one process has no need of.
+func (l *loader) checkApart(c *Config) {
+	l.checkListener(c, "enforcer.admin", c.Enforcer.Admin, c.Enforcer.TLS)
+	l.checkListener(c, "ratelimiter.admin", c.RateLimiter.Admin, c.RateLimiter.TLS)
+	l.checkMutual(c, "xds.tls", c.XDS.TLS)
+	l.checkMutual(c, "enforcer.tls", c.Enforcer.TLS)
+	l.checkMutual(c, "ratelimiter.tls", c.RateLimiter.TLS)
+	if len(c.XDS.Addresses) == 0 {
+		l.problem(c.origin("xds.addresses"), "xds.addresses", "names no adapter to follow; write one like [adapter:18000]")
+	}
+	for i, address := range c.XDS.Addresses {
+		l.checkAddress(c.origin("xds.addresses"), fmt.Sprintf("xds.addresses[%d]", i), address)
+	}
+	for key, address := range map[string]string{"enforcer.address": c.Enforcer.Address, "ratelimiter.address": c.RateLimiter.Address} {
+		place := c.origin(key)
+		if !l.checkAddress(place, key, address) {
+			continue
+		}
+		if host, _, _ := net.SplitHostPort(address); host == "" || host == "0.0.0.0" || host == "::" {
+			if !strings.HasPrefix(address, "unix:") {
+				l.problem(place, key, "%q is where it listens, not where Envoys find it; write its name, like %s:18001", address, strings.TrimSuffix(key, ".address"))
+			}
+		}
+	}
+}
+
+// checkMutual: half a set would be no TLS, or TLS with everybody.
+func (l *loader) checkMutual(c *Config, key string, t MutualTLS) {
+	if !t.Said() {
 		return
 	}
-	if !Loopback(host) && (!l.Insecure || l.Dev) {
-		l.problem(place, key, "%s is not a loopback address, and this listener has no TLS with client authentication; "+
-			"use a loopback address or a unix socket, or say --insecure if the network is trusted", address)
+	for _, file := range []struct{ key, path string }{{"cert", t.Cert}, {"key", t.Key}, {"ca", t.CA}} {
+		if file.path == "" {
+			l.problem(c.origin(key+".cert"), key+"."+file.key, "is missing: mutual TLS needs cert, key and ca; `postern certs` makes a set")
+		}
 	}
 }
 

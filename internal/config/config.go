@@ -143,6 +143,9 @@ type MutualTLS struct {
 	CA   string `yaml:"ca"`
 }
 
+// Said says whether TLS is wanted.
+func (t MutualTLS) Said() bool { return t != MutualTLS{} }
+
 // XDS is where the adapter serves, and where the others find it.
 type XDS struct {
 	Listen    string    `yaml:"listen"`

@@ -29,6 +29,7 @@ type Options struct {
 	Flags    *pflag.FlagSet              // made by Flags; nil is none
 	Dev      bool                        // --dev: the data plane listens on the loopback only
 	Insecure bool                        // --insecure: other listeners may leave the loopback without TLS
+	Part     Part                        // who reads it
 }
 
 // loader gathers what the sources say. Scalars are viper's: it knows the precedence of flag, file and default. Lists
@@ -40,6 +41,7 @@ type loader struct {
 	origins  map[string]at
 	problems []error
 	warnings []string
+	judging  bool // what was read makes sense as such; now it is judged by what the part makes of it
 }
 
 // Load resolves the configuration. The error joins every problem there is; the warnings are worth showing.
@@ -69,6 +71,9 @@ func Load(o Options) (*Config, []string, error) {
 }
 
 func (l *loader) problem(place at, path, format string, args ...any) {
+	if l.judging && !l.Part.reads(path) {
+		return
+	}
 	text := fmt.Sprintf(format, args...)
 	if path != "" {
 		text = path + ": " + text
@@ -193,8 +198,12 @@ func (l *loader) resolve(v reflect.Value, path string) {
 var variable = regexp.MustCompile(`\$\{([^}]*)\}`)
 
 // expand puts the values of ${POSTERN_VAR_NAME} and ${POSTERN_VAR_NAME:-default} into text, and notes in place that it did.
+// It is not ok where there is no value to be had, or nobody wants one: then the key stays as it is.
 func (l *loader) expand(text, path string, place *at) (string, bool) {
-	ok := true
+	ok := l.Part.reads(path) || !variable.MatchString(text)
+	if !ok {
+		return "", false
+	}
 	expanded := variable.ReplaceAllStringFunc(text, func(match string) string {
 		place.expanded = true
 		name, fallback, hasFallback := strings.Cut(match[2:len(match)-1], ":-")

@@ -6,39 +6,44 @@ type later struct {
 	set     func(*Config) bool
 	without string // what would happen if it were ignored
 	refused bool   // ignoring it would weaken security or change an answer
+	apart   bool   // it is only `postern run` that does not serve it
 }
 
 // laters are in the order of the file.
 var laters = []later{
-	{"listen.https", func(c *Config) bool { return c.Listen.HTTPS != "" }, "nothing would listen there; end TLS in front of listen.http", true},
-	{"tls.certificates", func(c *Config) bool { return len(c.TLS.Certificates) > 0 }, "they are not used", false},
-	{"mtls.request", func(c *Config) bool { return c.MTLS.Request }, "no client would be asked for a certificate", true},
-	{"mtls.header.name", func(c *Config) bool { return c.MTLS.Header.Name != "" }, "the header would pass to backends unchecked", true},
-	{"mtls.crls", func(c *Config) bool { return len(c.MTLS.CRLs) > 0 }, "revoked certificates would not be known", true},
-	{"management.tls.cert", func(c *Config) bool { return c.Management.TLS != ManagementTLS{} }, "the management listener would speak plain HTTP", true},
-	{"management.tokens", func(c *Config) bool { return c.Management.Tokens != "" }, "nothing that needs a token is served", false},
-	{"management.issuers", func(c *Config) bool { return len(c.Management.Issuers) > 0 }, "nothing that needs a token is served", false},
-	{"xds.tls.cert", func(c *Config) bool { return c.XDS.TLS != MutualTLS{} }, "the listener would speak plain text", true},
-	{"enforcer.tls.cert", func(c *Config) bool { return c.Enforcer.TLS != MutualTLS{} }, "the listener would speak plain text", true},
-	{"ratelimiter.tls.cert", func(c *Config) bool { return c.RateLimiter.TLS != MutualTLS{} }, "the listener would speak plain text", true},
-	{"basic.htpasswd", func(c *Config) bool { return c.Basic.HTPasswd != "" }, "nobody can come with a password", false},
-	{"basic.users", func(c *Config) bool { return len(c.Basic.Users) > 0 }, "nobody can come with a password", false},
-	{"apiKeys.file", func(c *Config) bool { return c.APIKeys.File != "" }, "nobody can come with an API key", false},
-	{"subscriptions.file", func(c *Config) bool { return c.Subscriptions.File != "" }, "callers without a subscription would be let in", true},
-	{"revocation.sources", func(c *Config) bool { return len(c.Revocation.Sources) > 0 }, "revoked tokens would be accepted", true},
-	{"backendJWT.enabled", func(c *Config) bool { return c.BackendJWT.Enabled }, "backends would be called without the token they expect", true},
-	{"limits.store", func(c *Config) bool { return c.Limits.Store != "memory" }, "every gateway would count by itself; write memory if one gateway is all there is", true},
-	{"limits.redis.addresses", func(c *Config) bool { return len(c.Limits.Redis.Addresses) > 0 }, "limits are counted in memory", false},
-	{"store.kind", func(c *Config) bool { return c.Store.Kind != "file" }, "projects that others have put there would not be served", true},
-	{"store.etcd.endpoints", func(c *Config) bool { return len(c.Store.Etcd.Endpoints) > 0 }, "nothing is stored there", false},
-	{"pushes.require", func(c *Config) bool { return c.Pushes.Require != "all" }, "projects come from folders, not from pushes", false},
-	{"pushes.breaking", func(c *Config) bool { return c.Pushes.Breaking != "allow" }, "breaking changes would be let through", true},
+	{"listen.https", func(c *Config) bool { return c.Listen.HTTPS != "" }, "nothing would listen there; end TLS in front of listen.http", true, false},
+	{"tls.certificates", func(c *Config) bool { return len(c.TLS.Certificates) > 0 }, "they are not used", false, false},
+	{"mtls.request", func(c *Config) bool { return c.MTLS.Request }, "no client would be asked for a certificate", true, false},
+	{"mtls.header.name", func(c *Config) bool { return c.MTLS.Header.Name != "" }, "the header would pass to backends unchecked", true, false},
+	{"mtls.crls", func(c *Config) bool { return len(c.MTLS.CRLs) > 0 }, "revoked certificates would not be known", true, false},
+	{"management.tls.cert", func(c *Config) bool { return c.Management.TLS != ManagementTLS{} }, "the management listener would speak plain HTTP", true, false},
+	{"management.tokens", func(c *Config) bool { return c.Management.Tokens != "" }, "nothing that needs a token is served", false, false},
+	{"management.issuers", func(c *Config) bool { return len(c.Management.Issuers) > 0 }, "nothing that needs a token is served", false, false},
+	{"xds.tls.cert", func(c *Config) bool { return c.XDS.TLS != MutualTLS{} }, "in one process the services have no TLS between them; leave it out, or run them apart", true, true},
+	{"enforcer.tls.cert", func(c *Config) bool { return c.Enforcer.TLS != MutualTLS{} }, "in one process the services have no TLS between them; leave it out, or run them apart", true, true},
+	{"ratelimiter.tls.cert", func(c *Config) bool { return c.RateLimiter.TLS != MutualTLS{} }, "in one process the services have no TLS between them; leave it out, or run them apart", true, true},
+	{"basic.htpasswd", func(c *Config) bool { return c.Basic.HTPasswd != "" }, "nobody can come with a password", false, false},
+	{"basic.users", func(c *Config) bool { return len(c.Basic.Users) > 0 }, "nobody can come with a password", false, false},
+	{"apiKeys.file", func(c *Config) bool { return c.APIKeys.File != "" }, "nobody can come with an API key", false, false},
+	{"subscriptions.file", func(c *Config) bool { return c.Subscriptions.File != "" }, "callers without a subscription would be let in", true, false},
+	{"revocation.sources", func(c *Config) bool { return len(c.Revocation.Sources) > 0 }, "revoked tokens would be accepted", true, false},
+	{"backendJWT.enabled", func(c *Config) bool { return c.BackendJWT.Enabled }, "backends would be called without the token they expect", true, false},
+	{"limits.store", func(c *Config) bool { return c.Limits.Store != "memory" }, "every gateway would count by itself; write memory if one gateway is all there is", true, false},
+	{"limits.redis.addresses", func(c *Config) bool { return len(c.Limits.Redis.Addresses) > 0 }, "limits are counted in memory", false, false},
+	{"store.kind", func(c *Config) bool { return c.Store.Kind != "file" }, "projects that others have put there would not be served", true, false},
+	{"store.etcd.endpoints", func(c *Config) bool { return len(c.Store.Etcd.Endpoints) > 0 }, "nothing is stored there", false, false},
+	{"pushes.require", func(c *Config) bool { return c.Pushes.Require != "all" }, "projects come from folders, not from pushes", false, false},
+	{"pushes.breaking", func(c *Config) bool { return c.Pushes.Breaking != "allow" }, "breaking changes would be let through", true, false},
 }
 
 // checkServed refuses keys that this build knows and does not serve, or warns of them where that is harmless.
 func (l *loader) checkServed(c *Config) {
 	for _, k := range laters {
-		if !k.set(c) {
+		if !k.set(c) || !l.Part.reads(k.key) || k.apart && l.Part != Run {
+			continue
+		}
+		if k.apart {
+			l.problem(c.origin(k.key), k.key, "`postern run` does not serve it: %s", k.without)
 			continue
 		}
 		if k.refused {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,8 +131,11 @@ func readCertificate(path string) ([]byte, error) {
 // OwnAddresses are where this gateway listens by TCP, which no backend may be.
 func (c *Config) OwnAddresses() []string {
 	var own []string
-	for _, address := range []string{c.Listen.HTTP, c.Management.Listen, c.XDS.Listen, c.Enforcer.Listen, c.RateLimiter.Listen, c.Envoy.Admin} {
-		if address != "" && !strings.HasPrefix(address, "unix:") {
+	for _, address := range []string{
+		c.Listen.HTTP, c.Management.Listen, c.XDS.Listen, c.Envoy.Admin,
+		c.Enforcer.Listen, c.Enforcer.Address, c.RateLimiter.Listen, c.RateLimiter.Address,
+	} {
+		if address != "" && !strings.HasPrefix(address, "unix:") && !slices.Contains(own, address) {
 			own = append(own, address)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Folder is a data folder that one process at a time may use.
+// Folder is a data folder that one process at a time may use, or one of each part of a gateway.
 type Folder struct {
 	Path    string // absolute
 	Sockets string // where its unix sockets are: Path, or a shorter one where that is too long
@@ -21,9 +21,9 @@ type Folder struct {
 // longestName is the longest of our sockets' names.
 const longestName = "/ratelimiter-local.sock"
 
-// Claim makes the folder, for this user alone, and takes it until Release. holder is what the next one who
-// tries is told about us.
-func Claim(path, holder string) (*Folder, error) {
+// Claim makes the folder, for this user alone, and takes it until Release: all of it, or with a part's name what that part
+// has in it. holder is what the next one who tries is told about us.
+func Claim(path, part, holder string) (*Folder, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -31,9 +31,10 @@ func Claim(path, holder string) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	lock, err := Lock(filepath.Join(path, "lock"))
+	name := filepath.Join(path, strings.TrimPrefix(part+".lock", "."))
+	lock, err := Lock(name)
 	if errors.Is(err, ErrLocked) {
-		return nil, inUse(path)
+		return nil, inUse(path, name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
@@ -80,8 +81,8 @@ func Lock(path string) (*os.File, error) {
 	}
 }
 
-func inUse(path string) error {
-	holder, _ := os.ReadFile(filepath.Join(path, "lock"))
+func inUse(path, lock string) error {
+	holder, _ := os.ReadFile(lock)
 	return fmt.Errorf("data folder %s is in use by %s; give this gateway another one with --data-dir", path, strings.TrimSpace(string(holder)))
 }
 
@@ -109,7 +110,7 @@ func short(path string) (string, error) {
 // Release lets the next one have it, and leaves nothing that is of no use to them.
 func (f *Folder) Release() {
 	if f.Sockets != f.Path {
-		_ = os.RemoveAll(f.Sockets)
+		_ = os.Remove(f.Sockets) // unless another part has sockets there
 	}
 	Unlock(f.lock)
 }

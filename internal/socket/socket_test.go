@@ -85,7 +85,7 @@ func TestLongPath(t *testing.T) {
 func TestClaim(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(folder(t), "data")
-	f, err := socket.Claim(dir, "postern (pid 7, http 127.0.0.1:9090)")
+	f, err := socket.Claim(dir, "", "postern (pid 7, http 127.0.0.1:9090)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,11 +93,19 @@ func TestClaim(t *testing.T) {
 		t.Errorf("sockets in %s", f.Sockets)
 	}
 	want := "data folder " + dir + " is in use by postern (pid 7, http 127.0.0.1:9090); give this gateway another one with --data-dir"
-	if _, err := socket.Claim(dir, "another"); err == nil || err.Error() != want {
+	if _, err := socket.Claim(dir, "", "another"); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
+	part, err := socket.Claim(dir, "enforcer", "postern enforcer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := socket.Claim(dir, "enforcer", "another"); err == nil || !strings.Contains(err.Error(), "is in use by postern enforcer;") {
+		t.Errorf("the same part: %v", err)
+	}
+	part.Release()
 	f.Release()
-	again, err := socket.Claim(dir, "another")
+	again, err := socket.Claim(dir, "", "another")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +115,7 @@ func TestClaim(t *testing.T) {
 func TestClaimWithALongPath(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(folder(t), strings.Repeat("long/", 24))
-	f, err := socket.Claim(dir, "us")
+	f, err := socket.Claim(dir, "", "us")
 	if err != nil {
 		t.Fatal(err)
 	}
