@@ -15,6 +15,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO_TOOL := go tool -modfile=tools/go.mod
 GO_FILES = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '\.pb\.go$$')
 FUZZ_SECONDS ?= 30
+# which images a release has: all | services | none. Those with Envoy need Debian's apt
+IMAGES ?= all
 
 .PHONY: help
 help: ## what there is to make
@@ -40,6 +42,7 @@ test: go .tools/envoy ## everything: unit, golden, real Envoy, race detector, do
 .PHONY: test-short
 test-short: go ## what needs no server, in under a minute
 	@go test -short ./...
+	@go test -C tools ./...
 
 .PHONY: lint
 lint: go .tools/buf .tools/hadolint ## go vet, staticcheck, gofumpt, buf, hadolint, shell and Python syntax
@@ -63,6 +66,17 @@ bench: build .tools/envoy ## how fast it is, against baselines in the same run (
 .PHONY: images
 images: ## container images of this checkout: postern:local, postern-envoy:local, postern-backend:local
 	@python3 scripts/images.py
+
+.PHONY: release
+release: go ## archives, images, checksums and lists of what is in them, into dist/ (IMAGES=services|none)
+	@[ "$(IMAGES)" != all ] || python3 scripts/image_parts.py
+	@go run -C tools ./release -root .. -out ../dist -images $(IMAGES)
+
+.PHONY: release-test
+release-test: go ## makes the release twice, apart, and compares and examines it
+	@[ "$(IMAGES)" != all ] || python3 scripts/image_parts.py
+	@scripts/need.sh git skopeo
+	@python3 test/release/release_test.py $(IMAGES)
 
 .PHONY: licenses
 licenses: go ## the list of dependencies and their licences

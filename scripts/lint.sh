@@ -32,12 +32,14 @@ shells_parse() {
 
 # why: ast.parse leaves no compiled files behind, as py_compile would
 python_parses() {
-	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' scripts/*.py
+	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' scripts/*.py test/*/*.py
 }
 
 step gofumpt formatted "$@"
 step "go vet" go vet ./...
 step staticcheck go tool -modfile=tools/go.mod staticcheck ./...
+step "go vet in tools" go vet -C tools ./...
+step "staticcheck in tools" go tool -C tools staticcheck ./...
 step "buf lint" buf lint
 step hadolint hadolint deploy/docker/Dockerfile
 step "go vet of the tests with an engine" go vet -tags compose ./test/docs

@@ -3,7 +3,7 @@
 #
 #   scripts/need.sh gcc redis-server
 #
-# Known: gcc curl git make pip redis-server wrk h2load dockerd debootstrap ip. Nothing is asked; what cannot be installed is named.
+# Known: gcc curl git make pip redis-server wrk h2load dockerd debootstrap ip skopeo. Nothing is asked; what cannot be installed is named.
 set -eu
 
 # have NAME: is it there?
