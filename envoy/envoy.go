@@ -1,5 +1,5 @@
 // Package envoy is the process beside each Envoy: it finds the binary, renders the bootstrap, starts and supervises
-// the child, relays its log, drains it and stops it. It must not import adapter, enforcer or ratelimiter: what Envoy
+// the child, serves it the relay (package relay), relays its log, drains it and stops it. It must not import adapter, enforcer or ratelimiter: what Envoy
 // serves comes to it over xDS.
 package envoy
 
@@ -11,6 +11,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/postern-gateway/postern/envoy/relay"
+	"github.com/postern-gateway/postern/internal/socket"
 )
 
 // Options of a supervised Envoy.
@@ -19,6 +24,8 @@ type Options struct {
 	Bootstrap   Bootstrap // what it starts with
 	Dir         string    // its bootstrap file is written here
 	Concurrency int       // worker threads; 0 is one for each core
+	// Relay, if there is one, is served on Bootstrap.XDS for as long as Envoy runs.
+	Relay *relay.Relay
 	// Drain is how long requests in flight, and load balancers that have not noticed yet, are waited for at the end.
 	Drain time.Duration
 	// Hurry, once closed, ends a drain at once. nil never does.
@@ -55,6 +62,13 @@ func Run(ctx context.Context, o Options) error {
 	if o.Hung == 0 {
 		o.Hung = defaultHung
 	}
+	if o.Relay != nil {
+		stop, err := o.serveRelay()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	config, err := o.Bootstrap.Render()
 	if err != nil {
 		return fmt.Errorf("envoy: bootstrap: %w", err)
@@ -67,6 +81,24 @@ func Run(ctx context.Context, o Options) error {
 	defer o.Bootstrap.removeAdminSocket()
 	s := &supervisor{Options: o, file: file, admin: newAdmin(o.Bootstrap.Admin)}
 	return s.run(ctx)
+}
+
+// serveRelay has the relay answer until stop.
+func (o Options) serveRelay() (stop func(), err error) {
+	l, err := socket.Listen(o.Bootstrap.XDS)
+	if err != nil {
+		return nil, fmt.Errorf("envoy: relay: %w", err)
+	}
+	server := grpc.NewServer(o.Relay.ServerOptions()...)
+	o.Relay.Register(server)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); err != nil {
+			o.Log.Error("relay failed", "err", err)
+		}
+	}()
+	return func() { server.Stop(); <-done }, nil
 }
 
 // arguments of the command line.

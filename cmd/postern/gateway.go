@@ -10,6 +10,7 @@ import (
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/envoy"
+	"github.com/postern-gateway/postern/envoy/relay"
 	"github.com/postern-gateway/postern/internal/config"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
@@ -50,12 +51,19 @@ func findEnvoy(ctx context.Context, cfg *config.Config) (binary envoy.Binary, wa
 
 // runEnvoy runs Envoy until ctx is done, and drains it.
 func (p *process) runEnvoy(ctx context.Context, binary envoy.Binary, hurry <-chan struct{}) error {
+	// why no store: the adapter is in this process. What an earlier run served must not be served before it has spoken.
+	r, err := relay.New(relay.Options{Addresses: []string{p.place(p.cfg.XDS.Listen)}, Log: p.log.With("service", "relay"), Registerer: p.registry})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
 	return envoy.Run(ctx, envoy.Options{
 		Binary: binary.Path,
 		Bootstrap: envoy.Bootstrap{
-			ID: p.node, Label: p.cfg.Label, XDS: p.place(p.cfg.XDS.Listen), Admin: p.place(p.cfg.Envoy.Admin), MaxConnections: maxConnections(),
+			ID: p.node, Label: p.cfg.Label, XDS: p.socket("relay.sock"), Admin: p.place(p.cfg.Envoy.Admin), MaxConnections: maxConnections(),
 		},
-		Dir: p.folder.Path, Concurrency: p.cfg.Envoy.Concurrency, Drain: p.cfg.Envoy.Drain, Hurry: hurry,
+		Relay: r,
+		Dir:   p.folder.Path, Concurrency: p.cfg.Envoy.Concurrency, Drain: p.cfg.Envoy.Drain, Hurry: hurry,
 		Live: p.readiness.setEnvoy, Log: p.log,
 	})
 }

@@ -138,7 +138,7 @@ func (c *client) follow(ctx context.Context, address string) (answered bool, err
 	conn, err := grpc.NewClient(target(address),
 		grpc.WithTransportCredentials(c.options.Credentials),
 		grpc.WithNoProxy(), // the parts of one gateway talk directly
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxRequest)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 3 * time.Second}))
 	if err != nil {

@@ -178,7 +178,7 @@ func (w *world) receive() {
 }
 
 func (w *world) refuses(r *discoveryv3.Resource) bool {
-	return w.bad[Item{r.Name, baseVersion(r.Version)}]
+	return w.bad[Item{r.Name, BaseVersion(r.Version)}]
 }
 
 func (w *world) check(err error) {
@@ -198,7 +198,7 @@ func (w *world) settle() {
 	}
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		r := w.cache.get([]string{name})[0]
-		has := baseVersion(w.has[name])
+		has := BaseVersion(w.has[name])
 		switch {
 		case !w.wildcard && !w.names[name]:
 		case r == nil && has != "":

@@ -93,14 +93,14 @@ func (s *Server) RegisterSecrets(g *grpc.Server) {
 	secretv3.RegisterSecretDiscoveryServiceServer(g, secrets{server: s})
 }
 
-// Requests name what a client has: with 100,000 resources that is some 10 MB.
-const maxRequest = 64 << 20
+// MaxMessage is how many bytes a message may have. Requests name what a client has: with 100,000 resources that is some 10 MB.
+const MaxMessage = 64 << 20
 
 // GRPCOptions are what a gRPC server that carries a Server needs: requests of any honest size, and
 // keepalive, which ends the stream of a client that is gone without a word.
 func GRPCOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	}

@@ -43,7 +43,7 @@ func newSubscription(typeURL string, cache *Cache, wake chan<- struct{}) *subscr
 // begin takes in a type's first request and returns the names to look at.
 func (s *subscription) begin(r *discoveryv3.DeltaDiscoveryRequest) []string {
 	for name, version := range r.InitialResourceVersions {
-		s.held[name] = baseVersion(version)
+		s.held[name] = BaseVersion(version)
 	}
 	s.wildcard = len(r.ResourceNamesSubscribe) == 0 && !byName(s.typeURL)
 	look := map[string]struct{}{}

@@ -8,6 +8,7 @@ package xds
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -108,7 +109,8 @@ func retryVersion(version string, n int) string {
 	return fmt.Sprintf("%s~%d", version, n)
 }
 
-func baseVersion(version string) string {
+// BaseVersion is a version without what a repetition added to it.
+func BaseVersion(version string) string {
 	base, _, _ := strings.Cut(version, "~")
 	return base
 }
@@ -118,6 +120,14 @@ func baseVersion(version string) string {
 func byName(typeURL string) bool {
 	return typeURL == RouteType || typeURL == EndpointType || typeURL == SecretType
 }
+
+// Wild says of a type's first request whether it asks for every resource.
+func Wild(r *discoveryv3.DeltaDiscoveryRequest) bool {
+	return len(r.ResourceNamesSubscribe) == 0 && !byName(r.TypeUrl) || slices.Contains(r.ResourceNamesSubscribe, Wildcard)
+}
+
+// Partial says that more of the first fill follows a response.
+func Partial(r *discoveryv3.DeltaDiscoveryResponse) bool { return r.SystemVersionInfo == partial }
 
 // alone: types of which a change is sent one resource a response. Beside a bad one Envoy applies an
 // arbitrary part of the good route configurations, and no scope at all.
