@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -22,9 +23,12 @@ func (p *site) open(project, name, base string, backend *fixture.Backend, paths 
 }
 
 // envoy starts a real Envoy that follows the adapter.
-func (p *site) envoy() *fixture.Envoy {
+func (p *site) envoy() *fixture.Envoy { return p.envoyOf("") }
+
+// envoyOf starts one that says it has a label.
+func (p *site) envoyOf(label string) *fixture.Envoy {
 	p.t.Helper()
-	return fixture.StartEnvoy(p.t, fixture.EnvoyOptions{XDS: "unix:" + p.socket, Node: "envoy-1"})
+	return fixture.StartEnvoy(p.t, fixture.EnvoyOptions{XDS: "unix:" + p.socket, Node: "envoy-" + label, Label: label})
 }
 
 // get is the status, and the backend that answered.
@@ -114,6 +118,70 @@ func TestEnvoyServesOnWhileTheAdapterIsAway(t *testing.T) {
 	if status, backend := get(url + "/cats/cat"); status != http.StatusOK || backend != "blue" {
 		t.Errorf("the other API answers %d from %q", status, backend)
 	}
+}
+
+// TestProjectsMoveBetweenEnvoys: two labels on one adapter serve different projects, and one that moves from one to the
+// other is no other's trouble.
+func TestProjectsMoveBetweenEnvoys(t *testing.T) {
+	t.Parallel()
+	fixture.EnvoyPath(t)
+	p := newSite(t)
+	blue, green := fixture.StartBackend(t, "blue", fixture.BackendOptions{}), fixture.StartBackend(t, "green", fixture.BackendOptions{})
+	p.open("ours", "pets", "/pets", blue, "/pet")
+	p.labels("ours", "a")
+	p.open("theirs", "pets", "/pets", green, "/pet")
+	p.labels("theirs", "b")
+	p.open("moving", "cats", "/cats", green, "/cat")
+	p.labels("moving", "a")
+	p.start(nil, "ours", "theirs", "moving")
+	envoys := map[string]*fixture.Envoy{"a": p.envoyOf("a"), "b": p.envoyOf("b")}
+	p.until("serving", p.Serving)
+	urls := map[string]string{}
+	for label, e := range envoys {
+		urls[label] = "http://" + e.Address(t, translate.HTTPListener)
+	}
+	for label, want := range map[string]string{"a": "blue", "b": "green"} {
+		if status, backend := get(urls[label] + "/pets/pet"); status != http.StatusOK || backend != want {
+			t.Fatalf("label %s: status %d, backend %q", label, status, backend)
+		}
+	}
+
+	stops := []func(){load(t, urls["a"]+"/pets/pet"), load(t, urls["b"]+"/pets/pet")}
+	for i, to := range []string{"b", "a", "b", "a"} {
+		p.labels("moving", to)
+		fixture.WaitFor(t, fmt.Sprint("move ", i), func() bool {
+			here, _ := get(urls[to] + "/cats/cat")
+			there, _ := get(urls[map[string]string{"a": "b", "b": "a"}[to]] + "/cats/cat")
+			return here == http.StatusOK && there == http.StatusNotFound
+		})
+	}
+	for _, stop := range stops {
+		stop()
+	}
+	versions := map[string]bool{}
+	for label, e := range envoys {
+		if n := e.Stat(t, "listener_manager.listener_modified"); n != 0 {
+			t.Errorf("the listener of label %s was changed %d times", label, n)
+		}
+		if n := e.Stat(t, "listener_manager.lds.update_success"); n != 1 {
+			t.Errorf("label %s was sent listeners %d times", label, n)
+		}
+		versions[listenerVersion(t, e)] = true
+	}
+	if len(versions) != 1 {
+		t.Errorf("listeners have the versions %v", versions)
+	}
+}
+
+// listenerVersion is what Envoy says of the listener it has.
+func listenerVersion(t *testing.T, e *fixture.Envoy) string {
+	t.Helper()
+	dump, err := e.Admin(http.MethodGet, "/config_dump?resource=dynamic_listeners")
+	found := regexp.MustCompile(`"version_info": "([^"]+)"`).FindAllStringSubmatch(dump, -1)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("no version of one listener: %v in %s", err, dump)
+	}
+	return found[0][1]
 }
 
 // load calls a URL until the returned function is called, which fails the test if an answer was not 200.
