@@ -51,6 +51,7 @@ type Options struct {
 	AllowBackends []string
 
 	Issuers    []*posternv1.Issuer // SetIssuers replaces them
+	Version    string              // of this build, for the metrics
 	Log        *slog.Logger        // nil: slog.Default()
 	Registerer prometheus.Registerer
 

@@ -6,7 +6,8 @@ import "github.com/prometheus/client_golang/prometheus"
 type served struct{ adapter *Adapter }
 
 var (
-	apisServed = prometheus.NewDesc(
+	adapterInfo = prometheus.NewDesc("postern_adapter_info", "Always 1: an adapter, with its version.", []string{"version"}, nil)
+	apisServed  = prometheus.NewDesc(
 		"postern_apis",
 		"APIs of a label, by what became of them: live (what the source has is served), stale (an earlier revision is served), rejected (nothing is served).",
 		[]string{"label", "state"}, nil)
@@ -18,12 +19,14 @@ var (
 
 // Describe is the collector's.
 func (served) Describe(c chan<- *prometheus.Desc) {
+	c <- adapterInfo
 	c <- apisServed
 	c <- scopeOperations
 }
 
 // Collect is the collector's.
 func (s served) Collect(c chan<- prometheus.Metric) {
+	c <- prometheus.MustNewConstMetric(adapterInfo, prometheus.GaugeValue, 1, s.adapter.options.Version)
 	for _, l := range s.adapter.known() {
 		l.board.collect(l.name, c)
 	}

@@ -29,7 +29,7 @@ func (p *process) settings() model.Settings {
 // startAdapter serves the projects of these folders and archives to whoever connects to l.
 func (p *process) startAdapter(l net.Listener, paths []string, environment string, issuers []*posternv1.Issuer) (*adapter.Adapter, error) {
 	a, err := adapter.New(adapter.Options{
-		Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: p.cfg.Label,
+		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: p.cfg.Label,
 		Environment: environment, Lookup: os.LookupEnv, OwnAddresses: p.cfg.OwnAddresses(), AllowBackends: p.cfg.Backends.Allow,
 		Issuers: issuers, Log: p.log, Registerer: p.registry,
 	})
