@@ -34,7 +34,7 @@ func manyOperations(n int) []byte {
 	var doc bytes.Buffer
 	doc.WriteString("openapi: 3.0.3\ninfo: {title: Many, version: '1'}\nservers: [{url: 'http://backend/many'}]\npaths:\n")
 	for i := range n {
-		fmt.Fprintf(&doc, "  /things%d/{id}/parts/{part}: {get: {responses: {default: {description: ok}}}}\n", i)
+		fmt.Fprintf(&doc, "  /things%d/{id}/parts/{part}: {parameters: [{name: id, in: path}, {name: part, in: path}], get: {responses: {default: {description: ok}}}}\n", i)
 	}
 	return doc.Bytes()
 }

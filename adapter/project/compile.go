@@ -106,7 +106,13 @@ func (c *compiler) gather(all []*definition, apis []model.API) []model.API {
 			continue
 		}
 		if doc, _ := c.documents.load(d.file); !doc.referred.Load() {
-			c.refuse(d.root.at(), "not-a-definition", "neither openapi: nor swagger: says what this is, and no definition refers to it; add what it is, or remove it")
+			meant := ""
+			for _, key := range []string{"openapi", "swagger"} {
+				if near := nearest(key, d.root.keys()); near != "" {
+					meant = fmt.Sprintf(" (is %q meant to be %s?)", near, key)
+				}
+			}
+			c.refuse(d.root.at(), "not-a-definition", "neither openapi: nor swagger: says what this is%s, and no definition refers to it; add what it is, or remove it", meant)
 		}
 	}
 	return out

@@ -24,6 +24,7 @@ type definition struct {
 	required       map[*node][]model.Alternative
 	named          map[string]*node // x-wso2-endpoints
 	withoutBackend int
+	undeclared     undeclared
 	warnedSandbox  bool
 	// fragment: the document does not say that it is a definition, so others must refer to it.
 	fragment bool
@@ -89,6 +90,8 @@ func (d *definition) version() bool {
 	switch v := openapi.scalar(); {
 	case openapi != nil && (majorMinor(v, "3.0") || majorMinor(v, "3.1")):
 		return true
+	case openapi != nil && v == "":
+		d.refuse(openapi.keyAt(), "unknown-version", "openapi: does not say which version this is; write 3.0.x or 3.1.x")
 	case openapi != nil:
 		d.refuse(openapi.at(), "unknown-version", "OpenAPI %s is not known; write 3.0.x or 3.1.x", v)
 	case majorMinor(swagger.scalar(), "2.0"):
@@ -116,7 +119,9 @@ func (d *definition) operations() []model.Operation {
 	var out []model.Operation
 	var all []routed
 	paths := d.root.get("paths")
-	d.is(paths, "paths", object)
+	if paths != nil && paths.kind != null && !d.is(paths, "paths", object) {
+		return nil
+	}
 	first := model.Origin{}
 	for _, m := range paths.fields() {
 		if strings.HasPrefix(m.key, "x-") {
@@ -145,8 +150,12 @@ func (d *definition) operations() []model.Operation {
 				all = append(all, routed{template: model.ParseTemplate(m.key), method: o.Method, path: m.key, at: o.Origin})
 			}
 		}
+		if err == nil {
+			d.pathParameters(m, item)
+		}
 	}
 	d.checkOperations(paths, all, first)
+	d.warnUndeclared()
 	slices.SortFunc(out, func(a, b model.Operation) int {
 		if c := strings.Compare(a.Path, b.Path); c != 0 {
 			return c
@@ -204,7 +213,11 @@ func (d *definition) pathItem(m *node) *node {
 	d.lint(m, atPath)
 	known := append([]string{"$ref", "summary", "description", "servers", "parameters"}, methods...)
 	for _, f := range m.members {
-		if !strings.HasPrefix(f.key, "x-") && !slices.Contains(known, f.key) {
+		switch lower := strings.ToLower(f.key); {
+		case strings.HasPrefix(f.key, "x-") || slices.Contains(known, f.key):
+		case slices.Contains(methods, lower): // an operation that is meant, and would not be served
+			d.refuse(f.keyAt(), "bad-method", "methods are written in lower case; write %s", lower)
+		default:
 			d.warn(f.keyAt(), "unknown-member", "a path has no %q%s; it has no effect", f.key, didYouMean(f.key, slices.Values(known)))
 		}
 	}

@@ -168,7 +168,11 @@ func (d *documents) follow(ref *node) (*node, error) {
 	}
 	doc, err := d.refer(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refusal(ref.at(), "unknown-ref", "there is no file %q in the project", file)
+		inside := ""
+		if target.Fragment == "" {
+			inside = "; to refer to a place inside this document, begin with #/"
+		}
+		return nil, refusal(ref.at(), "unknown-ref", "there is no file %q in the project%s", file, inside)
 	}
 	if err != nil {
 		return nil, err

@@ -106,10 +106,10 @@ func (e extension) takes(n *node) bool { return len(e.kinds) == 0 || slices.Cont
 
 func (d *definition) wrongType(m *node, known extension) {
 	if known.strict {
-		d.refuse(m.at(), "wrong-type", "%s must be %s, but %s stands here", m.key, orOf(known.kinds), m.kind)
+		d.refuse(m.at(), "wrong-type", "%s must be %s, but %s stands here%s", m.key, orOf(known.kinds), m.kind, instead(m, known.kinds))
 		return
 	}
-	d.warn(m.at(), "wrong-type", "%s must be %s, but %s stands here; it has no effect", m.key, orOf(known.kinds), m.kind)
+	d.warn(m.at(), "wrong-type", "%s must be %s, but %s stands here and has no effect%s", m.key, orOf(known.kinds), m.kind, instead(m, known.kinds))
 }
 
 func (d *definition) unknownExtension(m *node) {

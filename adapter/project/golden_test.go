@@ -129,3 +129,30 @@ func TestProblemsAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// A malformed definition has one problem for its one mistake, in words that are ours.
+func TestOneMistakeOneProblem(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"malformed-openapi", "malformed-swagger", "malformed-json"} {
+		files := os.DirFS(filepath.Join("testdata/golden", name, "files"))
+		_, problems := project.Compile(files, project.Options{Name: name})
+		told := map[string][]model.Problem{}
+		for _, p := range problems {
+			told[p.File] = append(told[p.File], p)
+			for _, foreign := range []string{"cannot be read", "unmarshal", "invalid character", "json: ", "yaml: "} {
+				if strings.Contains(p.Message, foreign) {
+					t.Errorf("%s: not our words: %v", name, p)
+				}
+			}
+		}
+		definitions, err := fs.Glob(files, "api_definitions/*")
+		if err != nil || len(definitions) < 10 {
+			t.Fatalf("%d definitions, %v", len(definitions), err)
+		}
+		for _, d := range definitions {
+			if len(told[d]) != 1 || told[d][0].Severity != model.Refused || told[d][0].Line == 0 {
+				t.Errorf("%s: %s: want one problem with a place, got %v", name, d, told[d])
+			}
+		}
+	}
+}

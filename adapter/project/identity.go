@@ -21,13 +21,24 @@ func Slug(title string) string {
 // identity is the API's name and version: from project.yaml, else info.title and info.version.
 func (d *definition) identity() (name, version string) {
 	info := d.root.get("info")
+	named, versioned := d.said.get("name").scalar() != "", d.said.get("version").scalar() != ""
+	switch {
+	case named && versioned:
+	case info == nil || info.kind == null:
+		d.refuse(d.near(d.root, "info"), "missing-info", "info is missing, which says the API's name and version; write title and version into it, or say name and version in %s", d.saidHere())
+		return "", ""
+	case !d.is(info, "info", object):
+		return "", ""
+	}
 	if n := d.said.get("name"); n.scalar() != "" {
 		name = n.scalar()
 		if !plainName.MatchString(name) {
 			d.refuse(n.at(), "bad-name", "%q cannot be an API's name; use letters, digits and . _ ~ -, a letter or digit first", name)
 		}
-	} else if name = Slug(info.get("title").scalar()); name == "" {
-		d.refuse(d.near(info, "title"), "missing-name", "no name can be made of info.title; give the definition a name in %s", d.saidHere())
+	} else if title := info.get("title"); title == nil {
+		d.refuse(info.keyAt(), "missing-name", "title is missing, which the API's name is made of; write one, or give the definition a name in %s", d.saidHere())
+	} else if name = Slug(title.scalar()); name == "" {
+		d.refuse(title.at(), "missing-name", "no name can be made of info.title; give the definition a name in %s", d.saidHere())
 	}
 	if n := d.said.get("version"); n.scalar() != "" {
 		version = n.scalar()
@@ -35,6 +46,10 @@ func (d *definition) identity() (name, version string) {
 			d.refuse(n.at(), "bad-version", "%q cannot be a version; use up to 60 letters, digits and . _ + ~ -, a letter or digit first", version)
 		}
 		return name, version
+	}
+	if info.get("version") == nil {
+		d.refuse(info.keyAt(), "bad-version", "version is missing; write one, such as \"1.0.0\", or give the definition a version in %s", d.saidHere())
+		return name, ""
 	}
 	if version = info.get("version").scalar(); !versionName.MatchString(version) {
 		d.refuse(d.near(info, "version"), "bad-version",

@@ -27,7 +27,7 @@ func readJSON(file string, data []byte) (*node, error) {
 	}
 	var p model.Problem
 	if err != nil && !errors.As(err, &p) {
-		return nil, refusal(r.origin(r.next()), "syntax", "this is not JSON: %v", err)
+		return nil, jsonError(file, data, err)
 	}
 	if err != nil {
 		return nil, err

@@ -33,6 +33,9 @@ func (d *definition) judge() {
 		}
 	})
 	if len(d.problems) == before {
+		d.conforms()
+	}
+	if !model.Refusing(d.problems) {
 		d.unreadableParts()
 	}
 	if !model.Refusing(d.problems) { // else the same mistake may be told already, with its place

@@ -93,22 +93,45 @@ func (d *definition) requirements(n *node) []model.Alternative {
 		return []model.Alternative{{}} // OpenAPI: an empty list asks for nothing
 	}
 	var out []model.Alternative
+	var without []unserved
 	refused := false
 	for _, entry := range n.members {
 		if !d.is(entry, "a security requirement", object) {
 			refused = true
 			continue
 		}
-		a, served, ok := d.alternative(entry)
+		a, missing, ok := d.alternative(entry)
 		refused = refused || !ok
-		if served && ok {
+		without = append(without, missing...)
+		if len(missing) == 0 && ok {
 			out = append(out, a)
 		}
 	}
 	if len(out) == 0 && !refused {
-		d.refuse(n.keyAt(), "no-security", "none of the ways to authenticate here is served by this build, so nobody could call; add a bearer, oauth2 or openIdConnect scheme, or write x-wso2-disable-security: true to let everybody in")
+		d.refuse(n.keyAt(), "no-security", "nobody could call: this build does not serve %s, and there is no other way to authenticate here; add a bearer, oauth2 or openIdConnect scheme, or write x-wso2-disable-security: true to let everybody in", ways(without))
+		return nil
+	}
+	for _, u := range without {
+		d.warn(u.at, "not-served", "this build does not serve %s; this alternative lets nobody in", u.way)
 	}
 	return out
+}
+
+// unserved is a way to authenticate that this build does not serve.
+type unserved struct {
+	at  model.Origin
+	way string
+}
+
+// ways lists them for a sentence, each once.
+func ways(all []unserved) string {
+	var words []string
+	for _, u := range all {
+		if !slices.Contains(words, u.way) {
+			words = append(words, u.way)
+		}
+	}
+	return strings.Join(words, " or ")
 }
 
 func bearerRequired() model.Alternative {
@@ -117,23 +140,22 @@ func bearerRequired() model.Alternative {
 
 func bearer(name string) model.Scheme { return model.Scheme{Name: name, Kind: model.Bearer} }
 
-// alternative reads one entry: all its schemes hold together. Served is whether this build can check all of them.
-func (d *definition) alternative(entry *node) (a model.Alternative, served, ok bool) {
-	served, ok = true, true
+// alternative reads one entry: all its schemes hold together. Missing are those that this build cannot check.
+func (d *definition) alternative(entry *node) (a model.Alternative, missing []unserved, ok bool) {
+	ok = true
 	for _, m := range entry.members {
 		scheme, why, known := d.scheme(m)
 		switch {
 		case !known:
 			ok = false
 		case why != "":
-			d.warn(m.keyAt(), "not-served", "this build does not serve %s; this alternative lets nobody in", why)
-			served = false
+			missing = append(missing, unserved{m.keyAt(), why})
 		}
 		scopes := d.scopes(m)
 		a.Requirements = append(a.Requirements, model.Requirement{Scheme: scheme, Scopes: scopes})
 	}
 	slices.SortFunc(a.Requirements, func(x, y model.Requirement) int { return strings.Compare(x.Scheme.Name, y.Scheme.Name) })
-	return a, served, ok
+	return a, missing, ok
 }
 
 // scopes are sorted, each once.
@@ -167,7 +189,13 @@ func (d *definition) scheme(m *node) (scheme model.Scheme, why string, known boo
 		d.add(d.file, err)
 		return scheme, "", false
 	}
+	if !d.is(n, "a security scheme", object) {
+		return scheme, "", false
+	}
 	switch kind := n.get("type").scalar(); {
+	case kind == "":
+		d.refuse(n.at(), "unknown-scheme", "type is missing, which says what security scheme this is; write http, oauth2 or openIdConnect")
+		return scheme, "", false
 	case kind == "oauth2", kind == "openIdConnect":
 	case kind == "http" && strings.EqualFold(n.get("scheme").scalar(), "bearer"):
 	case kind == "http":
@@ -175,7 +203,7 @@ func (d *definition) scheme(m *node) (scheme model.Scheme, why string, known boo
 	case kind == "basic":
 		return scheme, "HTTP basic authentication", true
 	case kind == "apiKey" && strings.EqualFold(n.get("name").scalar(), "authorization"):
-		return scheme, "API keys (declare an oauth2 scheme if a JWT is meant)", true
+		return scheme, "API keys (if a JWT is meant, declare an oauth2 scheme)", true
 	case kind == "apiKey":
 		return scheme, "API keys", true
 	case kind == "mutualTLS":

@@ -43,8 +43,11 @@ func (d *definition) servers(l leveled) *model.Backend {
 		return known
 	}
 	var out *model.Backend
-	if d.is(n, "servers", list) {
+	switch {
+	case d.is(n, "servers", list):
 		out = d.serverBackend(n)
+	case n != nil:
+		out = d.unusable(n)
 	}
 	d.backends[n] = out
 	return out
@@ -52,12 +55,14 @@ func (d *definition) servers(l leveled) *model.Backend {
 
 func (d *definition) serverBackend(n *node) *model.Backend {
 	var backend model.Backend
-	tried := 0
+	tried, refused := 0, 0
 	for _, server := range n.members {
 		if !d.is(server, "a server", object) {
+			refused++
 			continue
 		}
 		if server.get("url").text() == "" {
+			refused++
 			d.refuse(server.at(), "bad-endpoint", "this server has no url; write one, or remove the server")
 			continue
 		}
@@ -74,7 +79,7 @@ func (d *definition) serverBackend(n *node) *model.Backend {
 			backend.Endpoints = append(backend.Endpoints, e)
 		}
 	}
-	if tried == 0 {
+	if tried+refused == 0 {
 		return nil
 	}
 	if tried > 1 {
@@ -88,6 +93,9 @@ func (d *definition) swaggerServer() *model.Backend {
 	n := d.root.get("host")
 	if known, ok := d.backends[n]; ok {
 		return known
+	}
+	if n != nil && !d.is(n, "host", text) {
+		return d.unusable(n)
 	}
 	if n.text() == "" {
 		return nil

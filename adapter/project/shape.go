@@ -1,6 +1,7 @@
 package project
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -10,8 +11,42 @@ func (r *report) is(n *node, what string, kinds ...kind) bool {
 	if n == nil || slices.Contains(kinds, n.kind) {
 		return n != nil
 	}
-	r.refuse(n.at(), "wrong-type", "%s must be %s, but %s stands here", what, orOf(kinds), n.kind)
+	r.refuse(n.at(), "wrong-type", "%s must be %s, but %s stands here%s", what, orOf(kinds), n.kind, instead(n, kinds))
 	return false
+}
+
+// instead says what to write in the place of n so that it is of one of the kinds; "" if that cannot be known.
+func instead(n *node, kinds []kind) string {
+	wants := func(k kind) bool { return slices.Contains(kinds, k) }
+	onlyLists := wants(list) && len(kinds) == 1
+	switch n.kind {
+	case number, boolean:
+		if wants(text) {
+			return "; put it into quotes"
+		}
+	case text:
+		word := &node{kind: number, value: n.value}
+		_, isNumber := word.integer()
+		switch {
+		case wants(boolean):
+			return "; write true or false, without quotes"
+		case wants(number) && isNumber:
+			return "; remove the quotes"
+		}
+	case list:
+		if wants(object) {
+			return "; write keys with values"
+		}
+	}
+	switch {
+	case onlyLists && n.kind == object && path.Ext(n.file) != ".json":
+		return `; begin each item with "- "`
+	case onlyLists && (n.kind == object || n.kind == text || n.kind == number):
+		return "; put it into [ ]"
+	case wants(object) && n.kind != null:
+		return "; write keys with values"
+	}
+	return ""
 }
 
 func orOf(kinds []kind) string {
@@ -63,7 +98,7 @@ func (r *report) takes(n *node, what string, kinds ...kind) bool {
 	if n == nil || slices.Contains(kinds, n.kind) {
 		return n != nil
 	}
-	r.warn(n.at(), "wrong-type", "%s must be %s, but %s stands here; it has no effect", what, orOf(kinds), n.kind)
+	r.warn(n.at(), "wrong-type", "%s must be %s, but %s stands here and has no effect%s", what, orOf(kinds), n.kind, instead(n, kinds))
 	return false
 }
 
