@@ -7,6 +7,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +39,9 @@ type Options struct {
 	Credentials credentials.TransportCredentials
 	// Store is what is served while no adapter answers; nil: nothing is.
 	Store Store
+	// Secrets are this process's own, which no adapter is to know: they are offered beside, to what of Envoy asks for
+	// them; nil: there are none.
+	Secrets *xds.Cache
 	// Log is told when the source changes, and why; nil: slog.Default().
 	Log *slog.Logger
 	// Registerer of the metrics; nil: nobody's.
@@ -112,7 +116,17 @@ func New(o Options) (*Relay, error) {
 }
 
 // Register puts the service on g, which should have been made with ServerOptions.
-func (r *Relay) Register(g *grpc.Server) { discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, r) }
+func (r *Relay) Register(g *grpc.Server) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, r)
+	if secrets := r.options.Secrets; secrets != nil {
+		xds.NewServer(xds.ServerOptions{Find: func(_ context.Context, _ xds.Node, typeURL string) (*xds.Cache, error) {
+			if typeURL != xds.SecretType {
+				return nil, nil
+			}
+			return secrets, nil
+		}}).RegisterSecrets(g)
+	}
+}
 
 // ServerOptions are what its gRPC server needs.
 func (r *Relay) ServerOptions() []grpc.ServerOption { return xds.GRPCOptions() }
@@ -133,6 +147,15 @@ func (r *Relay) Status() Status {
 		s.AsOf = time.Now()
 	}
 	return s
+}
+
+// Notes say, for people, that Envoy is served from disk, if it is.
+func (r *Relay) Notes() []string {
+	s := r.Status()
+	if s.Source != FromDisk {
+		return nil
+	}
+	return []string{fmt.Sprintf("no adapter answers since %s; envoy serves what it last acknowledged", s.Since.UTC().Format(time.RFC3339))}
 }
 
 // inTurn are the links, the one that was followed last in front.

@@ -21,7 +21,9 @@ type Options struct {
 	Metrics prometheus.Gatherer
 	// NotReady tells why not everything committed is served, a reason a line; none at all is ready.
 	NotReady func() []string
-	Pprof    bool // serve /debug/pprof/
+	// Notes are what is worth knowing of one that is ready all the same, a note a line; nil: there never are any.
+	Notes func() []string
+	Pprof bool // serve /debug/pprof/
 	// Loopback: the listener is one that only this machine can reach, and so can only be named by loopback names.
 	Loopback bool
 }
@@ -45,7 +47,13 @@ func Handler(o Options) http.Handler {
 			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "not ready", "reasons": reasons})
 			return
 		}
-		writeJSON(w, http.StatusOK, map[string]any{"status": "ready"})
+		answer := map[string]any{"status": "ready"}
+		if o.Notes != nil {
+			if notes := o.Notes(); len(notes) > 0 {
+				answer["notes"] = notes
+			}
+		}
+		writeJSON(w, http.StatusOK, answer)
 	})
 	if o.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -13,6 +13,7 @@ func TestHandler(t *testing.T) {
 	t.Parallel()
 	var reasons []string
 	o := observe.Options{Metrics: observe.NewRegistry(), NotReady: func() []string { return reasons }, Loopback: true}
+	noted := observe.Options{Metrics: o.Metrics, Loopback: true, NotReady: o.NotReady, Notes: func() []string { return []string{"served from disk"} }}
 	waiting := observe.Options{Metrics: o.Metrics, Loopback: true, NotReady: func() []string { return []string{"envoy is not live"} }}
 	profiled := o
 	profiled.Pprof = true
@@ -28,6 +29,7 @@ func TestHandler(t *testing.T) {
 		"health":          {o, "GET", "/healthz", "127.0.0.1:9843", "", 200, `{"status":"ok"}`},
 		"ready":           {o, "GET", "/readyz", "localhost:9843", "", 200, `{"status":"ready"}`},
 		"head":            {o, "HEAD", "/readyz", "localhost:9843", "", 200, ""},
+		"with a note":     {noted, "GET", "/readyz", "[::1]:9843", "", 200, `{"notes":["served from disk"],"status":"ready"}`},
 		"not ready":       {waiting, "GET", "/readyz", "[::1]:9843", "", 503, `{"reasons":["envoy is not live"],"status":"not ready"}`},
 		"metrics":         {o, "GET", "/metrics", "127.0.0.1", "", 200, "go_goroutines"},
 		"nothing there":   {o, "GET", "/api/v1/apis", "127.0.0.1", "", 404, `"title":"Not Found"`},
