@@ -68,6 +68,7 @@ func (r *rig) serve(l net.Listener) {
 	})
 	g := grpc.NewServer(GRPCOptions()...)
 	s.Register(g)
+	s.RegisterSecrets(g)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(l) }()
 	r.t.Cleanup(func() { g.Stop(); <-done })
