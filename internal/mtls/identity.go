@@ -124,6 +124,8 @@ func (i Identity) check(roles []string) error {
 	switch {
 	case slices.Contains(roles, i.Role):
 		return nil
+	case len(roles) == 0:
+		return errors.New("nobody may connect")
 	case i.Role == RoleNone:
 		return fmt.Errorf("its certificate names nobody: it needs a URI %sNAME among its alternative names", posternv1.IdentityPrefix(roles[0]))
 	}

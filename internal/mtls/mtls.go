@@ -18,7 +18,7 @@ import (
 )
 
 // Files are the certificate (with what leads from it to the authority, if anything), its key, and the authorities that
-// the other side's certificate must come from; all PEM.
+// the other side's certificate must come from ("": nobody's is good); all PEM.
 type Files struct{ Cert, Key, CA string }
 
 // Options of Load.
@@ -75,19 +75,28 @@ func (s *Set) current() *material {
 // ServerConfig is for a listener that only certificates of these roles may connect to. It logs nothing: Listen and
 // ServerCredentials do.
 func (s *Set) ServerConfig(roles ...string) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}}
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		m := s.current()
-		return &tls.Config{
-			MinVersion: tls.VersionTLS13, NextProtos: c.NextProtos,
-			Certificates: []tls.Certificate{m.certificate},
-			ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: m.authorities,
-			// why: who resumes a session is not asked for a certificate again, and it may have been replaced
-			SessionTicketsDisabled: true,
-			VerifyConnection:       func(state tls.ConnectionState) error { return checkPeer(state, roles) },
-		}, nil
+	return s.serverConfig(func(m *material, c *tls.Config) {
+		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, m.authorities
+		// why: who resumes a session is not asked for a certificate again, and it may have been replaced
+		c.SessionTicketsDisabled = true
+		c.VerifyConnection = func(state tls.ConnectionState) error { return checkPeer(state, roles) }
+	})
+}
+
+// AnyoneConfig is for a listener that shows its certificate and asks for none.
+func (s *Set) AnyoneConfig() *tls.Config { return s.serverConfig(func(*material, *tls.Config) {}) }
+
+func (s *Set) serverConfig(ask func(*material, *tls.Config)) *tls.Config {
+	protocols := []string{"h2", "http/1.1"}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: protocols,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			m := s.current()
+			c := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: protocols, Certificates: []tls.Certificate{m.certificate}}
+			ask(m, c)
+			return c, nil
+		},
 	}
-	return c
 }
 
 // ClientConfig is for connections to a server whose certificate is of one of these roles.

@@ -12,12 +12,16 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/test/fixture"
 )
 
 // refused are those who must get nothing, and what the server's log says about each.
@@ -101,7 +105,7 @@ func serveHTTP(t *testing.T, s *mtls.Set, roles ...string) string {
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "secret") })}
 	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(s.Listen(l, roles...)) }()
+	go func() { defer close(done); _ = server.Serve(s.Listen(l, s.ServerConfig(roles...))) }()
 	t.Cleanup(func() { server.Close(); <-done })
 	return l.Addr().String()
 }
@@ -117,17 +121,83 @@ func TestHTTPListenerServes(t *testing.T) {
 	}
 	defer silent.Close()
 	ann := load(t, a.issue(mtls.RoleClient, "ann", 0), nil)
-	config := ann.ClientConfig(mtls.RoleAdapter)
-	config.NextProtos = nil
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: patience}
-	defer client.CloseIdleConnections()
-	response, err := client.Get("https://" + address)
+	for want, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
+		config := ann.ClientConfig(mtls.RoleAdapter)
+		if !http2 {
+			config.NextProtos = nil
+		}
+		client := http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: http2}, Timeout: patience}
+		defer client.CloseIdleConnections()
+		response, err := client.Get("https://" + address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if text, _ := io.ReadAll(response.Body); string(text) != "secret" || response.Proto != want {
+			t.Errorf("got %s by %s", text, response.Proto)
+		}
+	}
+}
+
+// TestAnyone may connect where no certificate is asked for, and nobody where no role is named.
+func TestAnyone(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	f := a.issue(mtls.RoleAdapter, "adapter-1", 0)
+	f.CA = ""
+	s := load(t, f, nil)
+	client := stranger(t, mtls.Files{}, 0)
+	for want, config := range map[bool]*tls.Config{true: s.AnyoneConfig(), false: s.ServerConfig()} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := s.Listen(l, config)
+		accepted := make(chan error, 1)
+		go func() {
+			conn, err := served.Accept()
+			if err == nil {
+				conn.Close()
+			}
+			accepted <- err
+		}()
+		if conn, err := tls.Dial("tcp", l.Addr().String(), client); err == nil {
+			_, _ = conn.Read(make([]byte, 1)) // until the server has decided
+			conn.Close()
+		}
+		if !want {
+			served.Close()
+		}
+		if err := <-accepted; (err == nil) != want {
+			t.Errorf("accepted: %v, want %v", err, want)
+		}
+		served.Close()
+	}
+}
+
+// TestUnixSocketsArePlain: whoever may open one is somebody already.
+func TestUnixSocketsArePlain(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	server, client := load(t, a.issue(mtls.RoleAdapter, "adapter-1", 0), nil), load(t, a.issue(mtls.RoleEnvoy, "envoy-1", 0), nil)
+	path := filepath.Join(fixture.TempDir(t), "s")
+	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	if text, _ := io.ReadAll(response.Body); string(text) != "secret" {
-		t.Errorf("got %s", text)
+	g := grpc.NewServer(grpc.Creds(server.ServerCredentials(mtls.RoleEnvoy)))
+	healthv1.RegisterHealthServer(g, health.NewServer())
+	go func() { _ = g.Serve(l) }()
+	defer g.Stop()
+	for name, creds := range map[string]credentials.TransportCredentials{"with": client.ClientCredentials(mtls.RoleAdapter), "without": insecure.NewCredentials()} {
+		conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(creds))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := ask(t, conn); err != nil {
+			t.Errorf("%s certificates: %v", name, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package mtls
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -31,7 +32,7 @@ type stamp struct {
 
 func stampOf(f Files) stamp {
 	var s stamp
-	for i, path := range []string{f.Cert, f.Key, f.CA} {
+	for i, path := range []string{f.Cert, f.Key, cmp.Or(f.CA, f.Cert)} {
 		info, err := os.Stat(path)
 		if err != nil {
 			continue // reading says so
@@ -89,7 +90,9 @@ func (s *Set) read() (*material, error) {
 	var noCert, noKey, noCA error
 	m.cert, noCert = os.ReadFile(s.files.Cert)
 	m.key, noKey = os.ReadFile(s.files.Key)
-	m.ca, noCA = os.ReadFile(s.files.CA)
+	if s.files.CA != "" {
+		m.ca, noCA = os.ReadFile(s.files.CA)
+	}
 	err := errors.Join(noCert, noKey, noCA)
 	if err != nil {
 		return nil, err
@@ -98,7 +101,7 @@ func (s *Set) read() (*material, error) {
 	if m.certificate, err = tls.X509KeyPair(m.cert, m.key); err != nil {
 		return nil, fmt.Errorf("%s and %s: %w", s.files.Cert, s.files.Key, err)
 	}
-	if m.authorities, err = authorities(m.ca); err != nil {
+	if m.authorities, err = authorities(m.ca); err != nil && s.files.CA != "" {
 		return nil, fmt.Errorf("%s: %w", s.files.CA, err)
 	}
 	if m.identity, err = IdentityOf(m.certificate.Leaf); err != nil {
@@ -126,7 +129,7 @@ func authorities(text []byte) (*x509.CertPool, error) {
 		found = true
 	}
 	if !found {
-		return nil, errors.New("there is no certificate in it: an authority's begins with -----BEGIN CERTIFICATE-----")
+		return pool, errors.New("there is no certificate in it: an authority's begins with -----BEGIN CERTIFICATE-----")
 	}
 	return pool, nil
 }
