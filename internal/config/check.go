@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/postern-gateway/postern/adapter/model"
@@ -36,6 +35,15 @@ func (l *loader) finish(c *Config) {
 	for key, value := range map[string]*MutualTLS{"xds.tls": &c.XDS.TLS, "enforcer.tls": &c.Enforcer.TLS, "ratelimiter.tls": &c.RateLimiter.TLS} {
 		value.Cert, value.Key, value.CA = c.path(key+".cert", value.Cert), c.path(key+".key", value.Key), c.path(key+".ca", value.CA)
 	}
+	if l.Part.apart() && c.XDS.TLS.whole() {
+		for _, t := range []*MutualTLS{&c.Enforcer.TLS, &c.RateLimiter.TLS} {
+			if !t.Said() {
+				*t = c.XDS.TLS // a service shows the certificate by which it follows the adapter
+			}
+		}
+	}
+	t := &c.Management.TLS
+	t.Cert, t.Key, t.ClientCA = c.path("management.tls.cert", t.Cert), c.path("management.tls.key", t.Key), c.path("management.tls.clientCA", t.ClientCA)
 	l.finishAddresses(c)
 	if host, port, err := net.SplitHostPort(c.Listen.HTTP); err == nil && host == "" {
 		c.Listen.HTTP = net.JoinHostPort("0.0.0.0", port)
@@ -55,7 +63,7 @@ func (l *loader) finishAddresses(c *Config) {
 	for key, s := range map[string]*Service{"enforcer.address": &c.Enforcer, "ratelimiter.address": &c.RateLimiter} {
 		path, isSocket := strings.CutPrefix(s.Address, "unix:")
 		switch {
-		case s.Address == "":
+		case s.Address == "" || !l.Part.apart():
 			s.Address = s.Listen
 		case isSocket:
 			s.Address = "unix:" + c.path(key, path)
@@ -89,11 +97,7 @@ func (l *loader) check(c *Config) {
 	if l.Part.reads("listen") {
 		l.checkDataPlane(c)
 	}
-	l.checkListener(c, "management.listen", c.Management.Listen, MutualTLS{})
-	l.checkListener(c, "xds.listen", c.XDS.Listen, c.XDS.TLS)
-	l.checkListener(c, "enforcer.listen", c.Enforcer.Listen, c.Enforcer.TLS)
-	l.checkListener(c, "ratelimiter.listen", c.RateLimiter.Listen, c.RateLimiter.TLS)
-	l.checkListener(c, "envoy.admin", c.Envoy.Admin, MutualTLS{})
+	l.checkInner(c)
 	if l.Part.apart() {
 		l.checkApart(c)
 	}
@@ -133,77 +137,6 @@ func (l *loader) checkDataPlane(c *Config) {
 		l.problem(place, "listen.http", "%q is not an IP address with a port; write one like 0.0.0.0:9090 or [::1]:9090", c.Listen.HTTP)
 	case l.Dev && !address.Addr().IsLoopback():
 		l.problem(place, "listen.http", "%s is reachable from elsewhere, and --dev hands out tokens: it listens on loopback addresses only, like 127.0.0.1:9090", c.Listen.HTTP)
-	}
-}
-
-// checkListener refuses to show an inner listener to the network, unless it asks for certificates.
-func (l *loader) checkListener(c *Config, key, address string, tls MutualTLS) {
-	place := c.origin(key)
-	if !l.checkAddress(place, key, address) || strings.HasPrefix(address, "unix:") {
-		return
-	}
-	host, port, _ := net.SplitHostPort(address)
-	if port == "0" && !within(key, "management.listen", "enforcer.admin", "ratelimiter.admin") {
-		l.problem(place, key, "%q names no port; write one like 127.0.0.1:18000", address)
-		return
-	}
-	if !Loopback(host) && !tls.Said() && (!l.Insecure || l.Dev) {
-		l.problem(place, key, "%s is not a loopback address, and this listener has no TLS with client authentication; "+
-			"use a loopback address or a unix socket, or say --insecure if the network is trusted", address)
-	}
-}
-
-// checkAddress asks for "unix:/path" or "host:port".
-func (l *loader) checkAddress(place at, key, address string) bool {
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		if path == "" {
-			l.problem(place, key, "unix: names no socket; write one like unix:.postern/name.sock")
-		}
-		return path != ""
-	}
-	_, port, err := net.SplitHostPort(address)
-	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
-		l.problem(place, key, "%q is not an address; write one like 127.0.0.1:9843 or unix:.postern/name.sock", address)
-		return false
-	}
-	return true
-}
-
-// checkApart checks what one process has no need of.
-func (l *loader) checkApart(c *Config) {
-	l.checkListener(c, "enforcer.admin", c.Enforcer.Admin, c.Enforcer.TLS)
-	l.checkListener(c, "ratelimiter.admin", c.RateLimiter.Admin, c.RateLimiter.TLS)
-	l.checkMutual(c, "xds.tls", c.XDS.TLS)
-	l.checkMutual(c, "enforcer.tls", c.Enforcer.TLS)
-	l.checkMutual(c, "ratelimiter.tls", c.RateLimiter.TLS)
-	if len(c.XDS.Addresses) == 0 {
-		l.problem(c.origin("xds.addresses"), "xds.addresses", "names no adapter to follow; write one like [adapter:18000]")
-	}
-	for i, address := range c.XDS.Addresses {
-		l.checkAddress(c.origin("xds.addresses"), fmt.Sprintf("xds.addresses[%d]", i), address)
-	}
-	for key, address := range map[string]string{"enforcer.address": c.Enforcer.Address, "ratelimiter.address": c.RateLimiter.Address} {
-		place := c.origin(key)
-		if !l.checkAddress(place, key, address) {
-			continue
-		}
-		if host, _, _ := net.SplitHostPort(address); host == "" || host == "0.0.0.0" || host == "::" {
-			if !strings.HasPrefix(address, "unix:") {
-				l.problem(place, key, "%q is where it listens, not where Envoys find it; write its name, like %s:18001", address, strings.TrimSuffix(key, ".address"))
-			}
-		}
-	}
-}
-
-// checkMutual: half a set would be no TLS, or TLS with everybody.
-func (l *loader) checkMutual(c *Config, key string, t MutualTLS) {
-	if !t.Said() {
-		return
-	}
-	for _, file := range []struct{ key, path string }{{"cert", t.Cert}, {"key", t.Key}, {"ca", t.CA}} {
-		if file.path == "" {
-			l.problem(c.origin(key+".cert"), key+"."+file.key, "is missing: mutual TLS needs cert, key and ca; `postern certs` makes a set")
-		}
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package config reads postern.yaml, once and strictly: flags over environment over file over the defaults, which are
-// the documented postern.yaml beside this file. It must not import a part of the gateway but adapter/model and proto.
+// the documented postern.yaml beside this file. It must not import a part of the gateway but
+// adapter/model, internal/mtls and proto.
 package config
 
 import (
@@ -142,9 +143,6 @@ type MutualTLS struct {
 	Key  string `yaml:"key"`
 	CA   string `yaml:"ca"`
 }
-
-// Said says whether TLS is wanted.
-func (t MutualTLS) Said() bool { return t != MutualTLS{} }
 
 // XDS is where the adapter serves, and where the others find it.
 type XDS struct {

@@ -65,13 +65,16 @@ func TestWrongApart(t *testing.T) {
 		text string
 		want string
 	}{
-		"half a set":         {config.Enforcer, "enforcer: {tls: {cert: a}}", "enforcer.tls.key: is missing: mutual TLS needs cert, key and ca"},
+		"half of all":        {config.Adapter, "xds:\n  tls: {key: a, ca: b}", "postern.yaml:2:14: xds.tls: mutual TLS needs cert, key and ca, and here is no cert; `postern certs` makes a set"},
+		"plain adapter":      {config.Enforcer, "xds: {addresses: ['unix:/x', 'adapter:18000']}", "postern.yaml:1:30: xds.addresses[1]: adapter:18000 is not on this machine, and would be talked to in plain text; configure xds.tls, or say --insecure if the network is trusted"},
+		"plain enforcer":     {config.Adapter, "enforcer: {address: 'enforcer:18001'}", "enforcer.address: enforcer:18001 is not on this machine, and would be talked to in plain text; configure enforcer.tls or xds.tls, or say --insecure if the network is trusted"},
+		"half a set":         {config.Enforcer, "enforcer: {tls: {cert: a}}", "postern.yaml:1:24: enforcer.tls: mutual TLS needs cert, key and ca, and here is no key and no ca; `postern certs` makes a set"},
 		"open admin":         {config.Enforcer, "enforcer: {admin: ':9844'}", "enforcer.admin: :9844 is not a loopback address"},
 		"open service":       {config.RateLimiter, "ratelimiter: {listen: '0.0.0.0:1'}", "ratelimiter.listen: 0.0.0.0:1 is not a loopback address"},
 		"no port":            {config.RateLimiter, "ratelimiter: {listen: '127.0.0.1:0'}", "ratelimiter.listen: \"127.0.0.1:0\" names no port"},
 		"nobody to follow":   {config.BesideEnvoy, "xds: {listen: '127.0.0.1:18000'}", "xds.addresses: names no adapter to follow"},
 		"no address":         {config.BesideEnvoy, "xds: {addresses: [adapter]}", "xds.addresses[0]: \"adapter\" is not an address"},
-		"an open address":    {config.Adapter, "enforcer: {listen: '0.0.0.0:18001'}", "enforcer.address: \"0.0.0.0:18001\" is where it listens, not where Envoys find it"},
+		"an open address":    {config.Adapter, "enforcer: {listen: '0.0.0.0:18001'}", "enforcer.address: \"0.0.0.0:18001\" is where one listens, not where others find it"},
 		"not for the limits": {config.RateLimiter, "limits: {store: redis}", "limits.store: this build does not serve it"},
 	} {
 		_, _, err := load(t, test.text, nil, as(test.part))

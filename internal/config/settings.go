@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/internal/mtls"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
 // Settings are the choices that translation needs. Routing mode auto counts as scoped here: who can see the
-// projects decides. The services' addresses are where they listen; the caller adds those that have no key.
+// projects decides. The caller adds the services that have no key.
 func (c *Config) Settings() model.Settings {
 	return model.Settings{
 		HTTP:    c.Listen.HTTP,
@@ -31,9 +32,18 @@ func (c *Config) Settings() model.Settings {
 		ErrorFormat:        model.ErrorFormat(c.Errors.Format),
 		OnFailure:          model.OnFailure(c.Limits.OnFailure),
 		TierPerAPI:         c.Limits.TierRule == "api",
-		Enforcer:           model.Service{Address: c.Enforcer.Listen, Timeout: c.Enforcer.Timeout},
-		RateLimiter:        model.Service{Address: c.RateLimiter.Listen, Timeout: c.RateLimiter.Timeout},
+		Enforcer:           service(mtls.RoleEnforcer, c.Enforcer),
+		RateLimiter:        service(mtls.RoleRateLimiter, c.RateLimiter),
 	}
+}
+
+// service is where Envoys find a service: over TCP by mutual TLS, if there are certificates.
+func service(role string, s Service) model.Service {
+	m := model.Service{Address: s.Address, Timeout: s.Timeout}
+	if !strings.HasPrefix(m.Address, "unix:") && s.TLS.Said() {
+		m.Role = role
+	}
+	return m
 }
 
 // cors is the default of Choreo Connect (compat.md §1): any origin, no credentials, the usual methods and headers.
