@@ -85,9 +85,16 @@ func Peer(ctx context.Context) (Identity, bool) {
 // patience is how long a handshake may take.
 const patience = 10 * time.Second
 
-// Listen makes a listener one of TLS, for servers of HTTP: its connections have made their handshake before they are
-// accepted. Who is turned away is logged. config is the Set's ServerConfig or AnyoneConfig.
-func (s *Set) Listen(inner net.Listener, config *tls.Config) net.Listener {
+// Listen makes a listener one of TLS, for servers of HTTP: its connections have shown a certificate of one of these roles
+// before they are accepted. Who is turned away is logged.
+func (s *Set) Listen(inner net.Listener, roles ...string) net.Listener {
+	return s.listen(inner, s.ServerConfig(roles...))
+}
+
+// ListenAnyone shows the own certificate and asks for none.
+func (s *Set) ListenAnyone(inner net.Listener) net.Listener { return s.listen(inner, s.anyoneConfig()) }
+
+func (s *Set) listen(inner net.Listener, config *tls.Config) net.Listener {
 	l := &listener{Listener: inner, config: config, refusals: &s.refusals, accepted: make(chan net.Conn), done: make(chan struct{})}
 	go l.run()
 	return l

@@ -106,10 +106,12 @@ func IdentityOf(c *x509.Certificate) (Identity, error) {
 }
 
 // Admits says whether a node may be what it says it is by this certificate: of the certificate's role, called its name
-// or a part of it (NAME/…), and of a label it is limited to, if it is. The error says what was expected.
+// or a part of it (NAME/…), and of a label it is limited to, if it is. Beside each Envoy a ratelimiter counts for it while
+// the others are away: an Envoy's certificate is good for that too. The error says what was expected.
 func (i Identity) Admits(n xds.Node) error {
+	beside := i.Role == RoleEnvoy && n.Role == RoleRateLimiter
 	switch {
-	case n.Role != i.Role:
+	case n.Role != i.Role && !beside:
 		return fmt.Errorf("node %q says it is role %q, and its certificate is for role %q", n.ID, n.Role, i.Role)
 	case n.ID != i.Name && !strings.HasPrefix(n.ID, i.Name+"/"):
 		return fmt.Errorf("node %q is not what its certificate names: its id must be %q, or begin with %q", n.ID, i.Name, i.Name+"/")

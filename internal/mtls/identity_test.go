@@ -65,6 +65,9 @@ func TestAdmits(t *testing.T) {
 		{edge, node(RoleEnvoy, "edge-10", "any"), `must be "edge-1", or begin with "edge-1/"`},
 		{edge, node(RoleEnvoy, "edge", "any"), "is not what its certificate names"},
 		{edge, node(RoleEnforcer, "edge-1", "any"), `its certificate is for role "envoy"`},
+		{edge, node(RoleRateLimiter, "edge-1/ratelimiter-local", "any"), ""},
+		{edge, node(RoleRateLimiter, "edge-2/ratelimiter-local", "any"), "is not what its certificate names"},
+		{Identity{Role: RoleRateLimiter, Name: "edge-1"}, node(RoleEnvoy, "edge-1", "any"), `its certificate is for role "ratelimiter"`},
 		{blue, node(RoleEnvoy, "edge-1", "green"), ""},
 		{blue, node(RoleEnvoy, "edge-1", "default"), `its certificate is for ["blue" "green"]`},
 		{Identity{}, node("", "", ""), ""}, // nobody asks: no listener of ours lets nobody in where nodes are

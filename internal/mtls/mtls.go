@@ -83,8 +83,7 @@ func (s *Set) ServerConfig(roles ...string) *tls.Config {
 	})
 }
 
-// AnyoneConfig is for a listener that shows its certificate and asks for none.
-func (s *Set) AnyoneConfig() *tls.Config { return s.serverConfig(func(*material, *tls.Config) {}) }
+func (s *Set) anyoneConfig() *tls.Config { return s.serverConfig(func(*material, *tls.Config) {}) }
 
 func (s *Set) serverConfig(ask func(*material, *tls.Config)) *tls.Config {
 	protocols := []string{"h2", "http/1.1"}

@@ -105,7 +105,7 @@ func serveHTTP(t *testing.T, s *mtls.Set, roles ...string) string {
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "secret") })}
 	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(s.Listen(l, s.ServerConfig(roles...))) }()
+	go func() { defer close(done); _ = server.Serve(s.Listen(l, roles...)) }()
 	t.Cleanup(func() { server.Close(); <-done })
 	return l.Addr().String()
 }
@@ -147,12 +147,12 @@ func TestAnyone(t *testing.T) {
 	f.CA = ""
 	s := load(t, f, nil)
 	client := stranger(t, mtls.Files{}, 0)
-	for want, config := range map[bool]*tls.Config{true: s.AnyoneConfig(), false: s.ServerConfig()} {
+	for want, listen := range map[bool]func(net.Listener) net.Listener{true: s.ListenAnyone, false: func(l net.Listener) net.Listener { return s.Listen(l) }} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		served := s.Listen(l, config)
+		served := listen(l)
 		accepted := make(chan error, 1)
 		go func() {
 			conn, err := served.Accept()
