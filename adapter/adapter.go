@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/postern-gateway/postern/adapter/certificate"
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/adapter/source"
@@ -50,10 +51,12 @@ type Options struct {
 	OwnAddresses  []string
 	AllowBackends []string
 
-	Issuers    []*posternv1.Issuer // SetIssuers replaces them
-	Version    string              // of this build, for the metrics
-	Log        *slog.Logger        // nil: slog.Default()
-	Registerer prometheus.Registerer
+	Issuers []*posternv1.Issuer // SetIssuers replaces them
+	// Certificates are the files of those that Settings.TLS names; new content is published as it comes.
+	Certificates []model.CertificateFiles
+	Version      string       // of this build, for the metrics
+	Log          *slog.Logger // nil: slog.Default()
+	Registerer   prometheus.Registerer
 
 	// Watch and Publish tune the parts; their zero values are the defaults. Paths, label, log, and
 	// metrics are set by the Adapter.
@@ -67,6 +70,7 @@ type Adapter struct {
 	log     *slog.Logger
 	metrics *publish.Metrics
 	labels  labels
+	https   *certificate.Set
 	board   projectBoard
 	started atomic.Bool // the first state is published
 }
@@ -90,7 +94,22 @@ func New(o Options) (*Adapter, error) {
 			return nil, fmt.Errorf("adapter: %w", err)
 		}
 	}
+	if a.https, err = certificate.Load(certificate.Options{Files: o.Certificates, Log: o.Log, Registerer: o.Registerer}); err != nil {
+		return nil, err
+	}
+	if err := a.share(xds.SecretType, translate.Secrets(a.https.Certificates())); err != nil {
+		return nil, err
+	}
 	return a, a.SetIssuers(o.Issuers)
+}
+
+// followCertificates publishes each certificate that is replaced, until ctx is done.
+func (a *Adapter) followCertificates(ctx context.Context) {
+	a.https.Follow(ctx, func(all []model.Certificate) {
+		if err := a.share(xds.SecretType, translate.Secrets(all)); err != nil {
+			a.log.Error("certificates cannot be published", "err", err)
+		}
+	})
 }
 
 // SetIssuers replaces the issuers of tokens. Their names must differ. It may be called at any time.
@@ -123,6 +142,9 @@ func (a *Adapter) Run(ctx context.Context) error {
 		_ = a.options.Listen.Close()
 		return err
 	}
+	var following sync.WaitGroup
+	following.Go(func() { a.followCertificates(ctx) })
+	defer following.Wait()
 	wait := a.beginLoops(ctx)
 	defer wait()
 	defer cancel()

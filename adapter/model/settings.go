@@ -6,6 +6,9 @@ import "time"
 type Settings struct {
 	// HTTP is the data plane's plain listener, "host:port"; "" is none.
 	HTTP string `yaml:"http"`
+	// HTTPS is its listener with TLS, "host:port"; "" is none.
+	HTTPS string `yaml:"https,omitempty"`
+	TLS   TLS    `yaml:"tls,omitempty"`
 
 	Routing  Routing  `yaml:"routing"`
 	CORS     CORS     `yaml:"cors"` // what an API without its own gets

@@ -59,6 +59,7 @@ func (o Options) withDefaults() Options {
 
 // types are what is published, with the role that takes each.
 var types = map[string]string{
+	xds.SecretType:       xds.RoleEnvoy,
 	xds.ListenerType:     xds.RoleEnvoy,
 	xds.ClusterType:      xds.RoleEnvoy,
 	xds.ScopeType:        xds.RoleEnvoy,
@@ -134,7 +135,7 @@ func (p *Publisher) Find(_ context.Context, n xds.Node, typeURL string) (*xds.Ca
 }
 
 // Replace makes these the only resources of a type and waits for nobody. It is for what stands on its
-// own: listeners and issuers.
+// own: listeners, their secrets, and issuers.
 func (p *Publisher) Replace(typeURL string, all []translate.Resource) error {
 	entries, err := encode(all)
 	if err != nil {

@@ -22,27 +22,28 @@ const HTTPListener = "http"
 
 const gatewayName = "postern"
 
-func listener(s model.Settings) *listenerv3.Listener {
-	host, port := hostPort(s.HTTP)
+// listener differs by name and address only: routes, filters and edge hygiene are the same for all.
+func listener(name, address string, s model.Settings) *listenerv3.Listener {
+	host, port := hostPort(address)
 	return &listenerv3.Listener{
-		Name:                          HTTPListener,
+		Name:                          name,
 		Address:                       socket(host, port),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(64 << 10),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "http",
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(s))},
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(name, s))},
 		}}}},
 	}
 }
 
 // connectionManager holds the edge hygiene of design §4.5, which no API can switch off.
-func connectionManager(s model.Settings) *hcmv3.HttpConnectionManager {
+func connectionManager(name string, s model.Settings) *hcmv3.HttpConnectionManager {
 	escapedSlashes := hcmv3.HttpConnectionManager_REJECT_REQUEST
 	if s.KeepEscapedSlashes {
 		escapedSlashes = hcmv3.HttpConnectionManager_KEEP_UNCHANGED
 	}
 	return &hcmv3.HttpConnectionManager{
-		StatPrefix:                    "http",
+		StatPrefix:                    name,
 		ServerName:                    gatewayName,
 		RouteSpecifier:                &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: scopedRoutes(s.Routing)},
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{door(s.Routing)},
@@ -50,7 +51,8 @@ func connectionManager(s model.Settings) *hcmv3.HttpConnectionManager {
 		AccessLog:                     accessLogs(s),
 		LocalReplyConfig:              localReplies(s.ErrorFormat),
 
-		UseRemoteAddress:             wrapperspb.Bool(true), // whom the connection comes from, not what a header says
+		UseRemoteAddress:             wrapperspb.Bool(true),                // whom the connection comes from, not what a header says
+		ForwardClientCertDetails:     hcmv3.HttpConnectionManager_SANITIZE, // nobody says what certificate he has
 		InternalAddressConfig:        nobodyInternal(),
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,

@@ -73,7 +73,11 @@ func staticVariants() map[string]model.Settings {
 	remote.Enforcer.Address, remote.RateLimiter.Address, remote.ErrorFormat = "enforcer:18001", "10.0.0.7:18002", model.ErrorsRouter
 	apart := remote
 	apart.Enforcer.Role, apart.RateLimiter.Role = "enforcer", "ratelimiter"
-	return map[string]model.Settings{"default": v["default"], "flat": v["flat"], "quiet": quiet, "remote": remote, "mutual-tls": apart}
+	https := v["default"]
+	https.HTTPS, https.TLS = "0.0.0.0:9095", model.TLS{Certificates: []string{"https/shop.test", "https/other"}, MinVersion: "1.3", RequestClientCertificate: true}
+	return map[string]model.Settings{
+		"default": v["default"], "flat": v["flat"], "quiet": quiet, "remote": remote, "mutual-tls": apart, "https": https,
+	}
 }
 
 func (s scenario) variant() string {
