@@ -43,6 +43,7 @@ step "staticcheck in tools" go tool -C tools staticcheck ./...
 step "buf lint" buf lint
 step hadolint hadolint deploy/docker/Dockerfile
 step "go vet of the tests with an engine" go vet -tags compose ./test/docs
+step "Kubernetes manifests" python3 scripts/manifests.py
 step "shell syntax" shells_parse
 step "Python syntax" python_parses
 exit $failed

