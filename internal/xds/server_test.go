@@ -247,6 +247,18 @@ func TestNackedAndRemovedMeanwhile(t *testing.T) {
 	gw.nothing()
 }
 
+// TestRemovalBesideABadOne: a client that was away is told again what is gone, if what came with it was refused.
+func TestRemovalBesideABadOne(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.put(ScopeType, Item{"bad", "1"})
+	gw := r.connect(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: ScopeType, InitialResourceVersions: map[string]string{"gone": "1"}})
+	gw.nack(gw.expect("+bad@1 -gone"), "this one")
+	m := gw.expect("-gone")
+	gw.nack(m, "not this either") // and no more of it
+	gw.nothing()
+}
+
 func TestChangedBeforeTheVerdict(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -240,5 +240,11 @@ func (s *subscription) nacked(f flight) (again []string) {
 			again = append(again, item.Name)
 		}
 	}
+	for _, name := range f.removed {
+		if _, has := s.held[name]; !has && len(f.items) > 0 { // why: what came with it was bad, and the client may have it still
+			s.held[name] = unsure
+			again = append(again, name)
+		}
+	}
 	return again
 }
