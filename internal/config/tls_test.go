@@ -22,7 +22,7 @@ func made(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, role := range mtls.Roles {
-		if _, err := certs.Issue(dir, certs.Leaf{Identity: mtls.Identity{Role: role, Name: role}, TTL: time.Hour}, false, time.Now()); err != nil {
+		if _, err := certs.Issue(dir, certs.Leaf{Identity: mtls.Identity{Role: role, Name: role}, TTL: time.Hour}, certs.Refuse, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -76,7 +76,7 @@ func newAuthority(t *testing.T) authority {
 // issue makes or renews role/name, made so long ago, good for an hour.
 func (a authority) issue(role, name string, ago time.Duration, labels ...string) mtls.Files {
 	a.t.Helper()
-	w, err := certs.Issue(a.dir, certs.Leaf{Identity: mtls.Identity{Role: role, Name: name, Labels: labels}, TTL: time.Hour}, true, time.Now().Add(-ago))
+	w, err := certs.Issue(a.dir, certs.Leaf{Identity: mtls.Identity{Role: role, Name: name, Labels: labels}, TTL: time.Hour}, certs.Replace, time.Now().Add(-ago))
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -16,8 +16,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
+	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/internal/mtls"
 )
 
@@ -51,8 +53,15 @@ type Written struct {
 	Kept          bool // it was there before
 }
 
-// ErrExists says that a certificate is there and was not asked to be replaced.
-var ErrExists = errors.New("is there already")
+// Existing is what becomes of a certificate that is there already.
+type Existing int
+
+// What may become of it.
+const (
+	Refuse  Existing = iota // it stays, and that is an error
+	Replace                 // it is renewed
+	Keep                    // it stays if it is what was asked for and has a third of its life before it, else it is renewed
+)
 
 // Init makes an authority in dir unless there is one, which it never replaces.
 func Init(dir string, ttl time.Duration, now time.Time) (Written, error) {
@@ -88,13 +97,10 @@ func Init(dir string, ttl time.Duration, now time.Time) (Written, error) {
 	return w, write(w, template, template, key, key)
 }
 
-// Issue makes a certificate in dir, with the authority there. One that is there already is replaced if renew says so.
-func Issue(dir string, l Leaf, renew bool, now time.Time) (Written, error) {
-	if err := l.Check(); err != nil {
+// Issue makes a certificate in dir, with the authority there.
+func Issue(dir string, l Leaf, existing Existing, now time.Time) (Written, error) {
+	if err := l.check(); err != nil {
 		return Written{}, err
-	}
-	if l.Name+".pem" == AuthorityFile {
-		return Written{}, fmt.Errorf("%q is the name of the authority's files", l.Name)
 	}
 	a, err := open(dir, now)
 	if err != nil {
@@ -104,9 +110,17 @@ func Issue(dir string, l Leaf, renew bool, now time.Time) (Written, error) {
 		Cert: filepath.Join(dir, l.Name+".pem"), Key: filepath.Join(dir, l.Name+".key"), CA: filepath.Join(dir, AuthorityFile),
 		Identity: l.Identity,
 	}
-	for _, path := range []string{w.Cert, w.Key} {
-		if _, err := os.Lstat(path); err == nil && !renew {
-			return Written{}, fmt.Errorf("%s %w", path, ErrExists)
+	there, err := both(w.Cert, w.Key)
+	switch {
+	case err != nil && existing != Replace:
+		return Written{}, err
+	case there && l.anothers(w.Cert):
+		return Written{}, fmt.Errorf("%s is not of %s; choose another name, or remove it", w.Cert, l)
+	case there && existing == Refuse:
+		return Written{}, fmt.Errorf("%s is there already; --renew makes it anew, with a key of its own", w.Cert)
+	case there && existing == Keep:
+		if w.NotAfter, w.Kept = l.good(w, a, now); w.Kept {
+			return w, nil
 		}
 	}
 	key, serial, err := newKey()
@@ -119,6 +133,32 @@ func Issue(dir string, l Leaf, renew bool, now time.Time) (Written, error) {
 	}
 	w.NotAfter = template.NotAfter
 	return w, write(w, template, a.certificate, key, a.key)
+}
+
+// hosts are names, with a wildcard in front maybe, and addresses.
+var hosts = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
+
+func (l Leaf) check() error {
+	if err := l.Check(); err != nil {
+		return err
+	}
+	if l.Name+".pem" == AuthorityFile {
+		return fmt.Errorf("%q is the name of the authority's files; choose another", l.Name)
+	}
+	for _, host := range l.Hosts {
+		if net.ParseIP(host) == nil && !hosts.MatchString(host) {
+			return fmt.Errorf("%q is no host: write a name or an address, without a port", host)
+		}
+	}
+	for _, label := range l.Labels {
+		if !model.ValidLabel(label) {
+			return fmt.Errorf("%q cannot be a label; use up to 63 letters, digits and . _ -, a letter or digit first and last", label)
+		}
+	}
+	if l.TTL <= 0 {
+		return fmt.Errorf("%s: a certificate must live for some time", l.TTL)
+	}
+	return nil
 }
 
 func (l Leaf) template(serial *big.Int, now time.Time) *x509.Certificate {
@@ -171,4 +211,21 @@ func both(cert, key string) (bool, error) {
 		return false, fmt.Errorf("%s is there and %s is not: put it back, or choose another folder", cert, key)
 	}
 	return false, fmt.Errorf("%s is there and %s is not: put it back, or choose another folder", key, cert)
+}
+
+// Set makes an authority and certificates, as far as they are not there and good.
+func Set(dir string, leaves []Leaf, now time.Time) ([]Written, error) {
+	w, err := Init(dir, AuthorityTTL, now)
+	if err != nil {
+		return nil, err
+	}
+	made := []Written{w}
+	for _, l := range leaves {
+		w, err := Issue(dir, l, Keep, now)
+		if err != nil {
+			return made, err
+		}
+		made = append(made, w)
+	}
+	return made, nil
 }

@@ -11,7 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/postern-gateway/postern/internal/mtls"
 )
 
 // authority is what signs.
@@ -69,4 +72,43 @@ func put(path, kind string, der []byte, mode fs.FileMode) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// anothers says whether a certificate that is there has another role or name.
+func (l Leaf) anothers(cert string) bool {
+	text, err := os.ReadFile(cert)
+	if err != nil {
+		return false
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return false
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return false
+	}
+	who, err := mtls.IdentityOf(c)
+	return err == nil && who.String() != l.String()
+}
+
+// good says whether a certificate that is there is what was asked for, and until when.
+func (l Leaf) good(w Written, a authority, now time.Time) (time.Time, bool) {
+	pair, err := tls.LoadX509KeyPair(w.Cert, w.Key)
+	if err != nil {
+		return time.Time{}, false
+	}
+	there := pair.Leaf
+	who, err := mtls.IdentityOf(there)
+	var named []string
+	for _, address := range there.IPAddresses {
+		named = append(named, address.String())
+	}
+	left, life := there.NotAfter.Sub(now), there.NotAfter.Sub(there.NotBefore)
+	return there.NotAfter, err == nil && slices.Equal(who.Labels, l.Labels) &&
+		same(append(named, there.DNSNames...), l.Hosts) && there.CheckSignatureFrom(a.certificate) == nil && left > life/3
+}
+
+func same(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
