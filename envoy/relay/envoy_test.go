@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -45,13 +47,17 @@ func (c *content) listening(t *testing.T) (address string) {
 	}
 	address = free.Addr().String()
 	free.Close()
+	c.listeningAt(address)
+	return address
+}
+
+func (c *content) listeningAt(address string) {
 	_, port, _ := net.SplitHostPort(address)
 	var l listenerv3.Listener
 	if err := protojson.Unmarshal(fmt.Appendf(nil, listenerJSON, port), &l); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	c.message(xds.ListenerType, "http", "1", &l)
-	return address
 }
 
 // scope puts a scope and its table, which answers with its version.
@@ -264,5 +270,66 @@ func TestEnvoyMoves(t *testing.T) {
 			t.Errorf("sent %v, not %v", got, sent)
 		}
 		move.from.start()
+	}
+}
+
+// TestMain is also the adapter that TestStoppedAdapter stops.
+func TestMain(m *testing.M) {
+	if address := os.Getenv("RELAY_TEST_ADAPTER"); address != "" {
+		c := newContent()
+		c.listeningAt(os.Getenv("RELAY_TEST_LISTENER"))
+		c.scope("a", os.Getenv("RELAY_TEST_VERSION"))
+		if err := serveForEver(c, address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// elsewhere is an adapter in a process of its own, whose one scope answers a version.
+func elsewhere(t *testing.T, address, listener, version string) *os.Process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "RELAY_TEST_ADAPTER="+address, "RELAY_TEST_LISTENER="+listener, "RELAY_TEST_VERSION="+version)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd.Process
+}
+
+// TestStoppedAdapter: an Envoy that starts again while the adapter hangs is served from disk within two seconds, and
+// follows the adapter when it goes on.
+func TestStoppedAdapter(t *testing.T) {
+	t.Parallel()
+	fixture.EnvoyPath(t)
+	listener := newContent().listening(t)
+	adapter := "unix:" + filepath.Join(fixture.TempDir(t), "a.sock")
+	process := elsewhere(t, adapter, listener, "1")
+	b := newRig(t, "", adapter).run(listener)
+	b.answers("a", "1")
+	b.live(1)
+	b.keeps(xds.RouteType, "a@1")
+	for i := range 2 {
+		if err := process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		b.kill()
+		killed := time.Now()
+		b.answers("a", "1")
+		t.Logf("from disk %v after the kill", time.Since(killed))
+		b.from(relay.FromDisk, "")
+		b.live(i + 2)
+		if err := process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		resumed := time.Now()
+		b.from(relay.FromAdapter, adapter)
+		t.Logf("followed %v after it went on", time.Since(resumed))
+	}
+	if got := b.answer("a"); got != "1" {
+		t.Errorf("at last: %s", got)
 	}
 }

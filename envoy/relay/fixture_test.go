@@ -137,6 +137,19 @@ func (a *adapter) start() *adapter {
 	return a
 }
 
+// serveForEver is an adapter that only ever ends with its process.
+func serveForEver(c *content, address string) error {
+	l, err := socket.Listen(address)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer(xds.GRPCOptions()...)
+	xds.NewServer(xds.ServerOptions{
+		Find: func(_ context.Context, _ xds.Node, typeURL string) (*xds.Cache, error) { return c.cache(typeURL), nil },
+	}).Register(server)
+	return server.Serve(l)
+}
+
 // kill ends it as a crash does: no word to anybody.
 func (a *adapter) kill() {
 	a.mu.Lock()

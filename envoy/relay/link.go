@@ -22,7 +22,7 @@ import (
 const (
 	firstRest = time.Second
 	lastRest  = 30 * time.Second
-	// A stream that an adapter ended sooner than this was of no use.
+	// A stream that an adapter ended sooner than this, by a decision and not because it went away, was of no use.
 	useful = 5 * time.Second
 )
 
@@ -109,7 +109,7 @@ func (k *link) why(ctx context.Context) string {
 }
 
 // failed: the adapter took a stream and gave nothing, or soon ended it. silent says that it may be stopped altogether:
-// then the connection is begun anew, and stands again when the adapter does.
+// then the connection is begun anew, and stands again when the adapter does, which the first time is reason enough to try.
 func (k *link) failed(log *slog.Logger, err error, silent bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -117,8 +117,10 @@ func (k *link) failed(log *slog.Logger, err error, silent bool) {
 		k.words = text
 		log.Warn("adapter gives envoy nothing, leaving it alone for a while", "address", k.address, "err", text)
 	}
+	if !silent || k.rest > 0 {
+		k.until = time.Now().Add(max(k.rest, firstRest))
+	}
 	k.rest = min(max(2*k.rest, firstRest), lastRest)
-	k.until = time.Now().Add(k.rest)
 	if !silent {
 		return
 	}
@@ -128,7 +130,7 @@ func (k *link) failed(log *slog.Logger, err error, silent bool) {
 	}
 }
 
-// served: the adapter was of use.
+// served: the adapter has answered.
 func (k *link) served() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -175,6 +175,7 @@ func (s *session) follow(k *link) (answered bool) {
 			down <- s.down(up, b, func() {
 				silence.Stop()
 				if heard.CompareAndSwap(false, true) {
+					k.served()
 					s.relay.followed(s, k)
 				}
 			})
@@ -190,10 +191,8 @@ func (s *session) follow(k *link) (answered bool) {
 	case s.ctx.Err() != nil:
 	case heard.Load():
 		s.relay.lost(s, k, err)
-		if time.Since(begun) < useful {
+		if time.Since(begun) < useful && status.Code(err) != unavailable {
 			k.failed(s.relay.log, err, false)
-		} else {
-			k.served()
 		}
 	default:
 		k.failed(s.relay.log, err, silent)
