@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +24,7 @@ type Options struct {
 	Binary      string    // the executable; see Find
 	Bootstrap   Bootstrap // what it starts with
 	Dir         string    // its bootstrap file is written here
+	Sockets     string    // its working directory: sockets that an adapter elsewhere names without a folder are there; "" is ours
 	Concurrency int       // worker threads; 0 is one for each core
 	// Relay, if there is one, is served on Bootstrap.XDS for as long as Envoy runs.
 	Relay *relay.Relay
@@ -61,6 +63,12 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if o.Hung == 0 {
 		o.Hung = defaultHung
+	}
+	if o.Sockets != "" && strings.ContainsRune(o.Binary, filepath.Separator) {
+		var err error
+		if o.Binary, err = filepath.Abs(o.Binary); err != nil { // why: else it would be looked for in the working directory
+			return fmt.Errorf("envoy: %w", err)
+		}
 	}
 	if o.Relay != nil {
 		stop, err := o.serveRelay()

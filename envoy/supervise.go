@@ -163,6 +163,7 @@ func (s *supervisor) start() (*child, error) {
 	s.Bootstrap.removeAdminSocket() // why: one left by an Envoy that was killed would answer nobody
 	c := &child{cmd: exec.Command(s.Binary, s.arguments()...), log: &logRelay{log: s.Log}, ended: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
+	c.cmd.Dir = s.Sockets
 	c.cmd.WaitDelay = time.Second
 	c.cmd.SysProcAttr = attributes()
 	started := make(chan error)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/toolkit/summary"
@@ -18,30 +17,9 @@ import (
 // projects can be served: then a mistake is to be mended before anything is tried. A gateway with one good project
 // starts, and what is bad is served as soon as it is mended.
 func (r *runner) announce(ctx context.Context, g *gateway) error {
-	const patience, every = 10 * time.Second, 10 * time.Millisecond
-	next := time.Now().Add(patience)
-	judged := false
-	for {
-		reasons := g.readiness.reasons()
-		if !judged {
-			projects := g.adapter.Status().Projects
-			judged = len(projects) == len(r.paths)
-			if judged && !slices.ContainsFunc(projects, served) {
-				return failure{exitBadInput, errors.New("no project can be served; what is wrong was told above, and `postern validate` tells it again")}
-			}
-		}
-		if len(reasons) == 0 {
-			break
-		}
-		if time.Now().After(next) {
-			g.log.Warn("not ready yet", "reasons", strings.Join(reasons, "; "))
-			next = next.Add(patience)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(every):
-		}
+	err := awaitReady(ctx, g.process, judge(g.adapter, len(r.paths)))
+	if err != nil || ctx.Err() != nil {
+		return err
 	}
 	s := r.summary(g)
 	if asJSON(r.command) {
@@ -50,13 +28,29 @@ func (r *runner) announce(ctx context.Context, g *gateway) error {
 	return s.Write(r.command.ErrOrStderr())
 }
 
+// judge says whether none of so many projects can be served, once that is known.
+func judge(a *adapter.Adapter, projects int) func() error {
+	judged := false
+	return func() error {
+		if judged {
+			return nil
+		}
+		found := a.Status().Projects
+		judged = len(found) == projects
+		if judged && projects > 0 && !slices.ContainsFunc(found, served) {
+			return failure{exitBadInput, errors.New("no project can be served; what is wrong was told above, and `postern validate` tells it again")}
+		}
+		return nil
+	}
+}
+
 func served(p adapter.ProjectStatus) bool { return p.State != adapter.Rejected }
 
 // summary is what is told when everything is served.
 func (r *runner) summary(g *gateway) *summary.Gateway {
 	s := &summary.Gateway{
 		Version: versionName(), Envoy: or(g.binary.Version, "of an unknown version"), HTTP: g.cfg.Listen.HTTP,
-		Management: g.managementURL(), DataDir: g.folder.Path, Dev: r.settings.dev, Warnings: slices.Clone(r.warnings),
+		Management: g.management, DataDir: g.folder.Path, Dev: r.settings.dev, Warnings: slices.Clone(r.warnings),
 	}
 	if r.settings.dev {
 		s.Token = self() + " token"

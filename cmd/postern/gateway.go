@@ -6,12 +6,15 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/envoy"
 	"github.com/postern-gateway/postern/envoy/relay"
 	"github.com/postern-gateway/postern/internal/config"
+	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/internal/xds"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
@@ -20,16 +23,33 @@ func (p *process) settings() model.Settings {
 	s := p.cfg.Settings()
 	s.Enforcer.Address = p.place(s.Enforcer.Address)
 	s.RateLimiter.Address = p.place(s.RateLimiter.Address)
-	s.LocalLimiter = model.Service{Address: p.socket(localLimiterSocket), Timeout: s.RateLimiter.Timeout}
-	s.AccessLog = model.Service{Address: p.socket(accessLogSocket)}
-	s.SystemCA = envoy.SystemCA()
+	s.LocalLimiter = model.Service{Address: p.beside(localLimiterSocket), Timeout: s.RateLimiter.Timeout}
+	s.AccessLog = model.Service{Address: p.beside(accessLogSocket)}
+	if !p.apart { // else it is the usual place on the machines of the Envoys
+		s.SystemCA = envoy.SystemCA()
+	}
 	return s
 }
 
-// startAdapter serves the projects of these folders and archives to whoever connects to l.
+// beside is a socket of the process beside an Envoy, as that Envoy finds it: apart, its path is known only there, and it
+// is in the working directory that Envoy is given.
+func (p *process) beside(name string) string {
+	if p.apart {
+		return "unix:" + name
+	}
+	return p.socket(name)
+}
+
+// startAdapter serves the projects of these folders and archives to whoever connects to l: in one process to its own
+// label, and apart to every label.
 func (p *process) startAdapter(l net.Listener, paths []string, environment string, issuers []*posternv1.Issuer) (*adapter.Adapter, error) {
+	label := p.cfg.Label
+	if p.apart {
+		label = ""
+	}
 	a, err := adapter.New(adapter.Options{
-		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: p.cfg.Label,
+		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: label,
+		GRPC: p.secure(l, mtls.RoleEnvoy, mtls.RoleEnforcer, mtls.RoleRateLimiter), Authorize: mtls.Authorize(p.log),
 		Environment: environment, Lookup: os.LookupEnv, OwnAddresses: p.cfg.OwnAddresses(), AllowBackends: p.cfg.Backends.Allow,
 		Issuers: issuers, Log: p.log, Registerer: p.registry,
 	})
@@ -51,8 +71,7 @@ func findEnvoy(ctx context.Context, cfg *config.Config) (binary envoy.Binary, wa
 
 // runEnvoy runs Envoy until ctx is done, and drains it.
 func (p *process) runEnvoy(ctx context.Context, binary envoy.Binary, hurry <-chan struct{}) error {
-	// why no store: the adapter is in this process. What an earlier run served must not be served before it has spoken.
-	r, err := relay.New(relay.Options{Addresses: []string{p.place(p.cfg.XDS.Listen)}, Log: p.log.With("service", "relay"), Registerer: p.registry})
+	r, err := p.newRelay()
 	if err != nil {
 		return err
 	}
@@ -63,9 +82,39 @@ func (p *process) runEnvoy(ctx context.Context, binary envoy.Binary, hurry <-cha
 			ID: p.node, Label: p.cfg.Label, XDS: p.socket("relay.sock"), Admin: p.place(p.cfg.Envoy.Admin), MaxConnections: maxConnections(),
 		},
 		Relay: r,
-		Dir:   p.folder.Path, Concurrency: p.cfg.Envoy.Concurrency, Drain: p.cfg.Envoy.Drain, Hurry: hurry,
+		Dir:   p.folder.Path, Sockets: p.folder.Sockets, Concurrency: p.cfg.Envoy.Concurrency, Drain: p.cfg.Envoy.Drain, Hurry: hurry,
 		Live: p.readiness.setEnvoy, Log: p.log,
 	})
+}
+
+// newRelay stands between Envoy and the adapters. Apart, it serves what it kept while none of them answers; in one process
+// the adapter is here, and what an earlier run served must not be served before it has spoken.
+func (p *process) newRelay() (*relay.Relay, error) {
+	o := relay.Options{Addresses: p.adapters, Credentials: p.client(), Log: p.log.With("service", "relay"), Registerer: p.registry}
+	if p.apart {
+		store, err := p.openStore("envoy", xds.RoleEnvoy)
+		if err != nil {
+			return nil, err
+		}
+		o.Store = store
+	}
+	if p.tls.following != nil {
+		o.Secrets = xds.NewCache()
+		p.services.Go(func() error { return p.tls.following.ServeSecrets(p.ctx, o.Secrets) })
+	}
+	r, err := relay.New(o)
+	if err == nil {
+		p.readiness.note(func() []string { return onDisk(r.Status()) })
+	}
+	return r, err
+}
+
+// onDisk tells people of an Envoy that no adapter tells what to serve.
+func onDisk(s relay.Status) []string {
+	if s.Source != relay.FromDisk {
+		return nil
+	}
+	return []string{"no adapter answers: envoy serves what was acknowledged by " + s.AsOf.UTC().Format(time.RFC3339)}
 }
 
 // maxConnections leaves a file descriptor to each client for its request to the backend.

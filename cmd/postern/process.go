@@ -29,9 +29,14 @@ type process struct {
 	folder    *socket.Folder
 	registry  *prometheus.Registry
 	readiness *readiness
-	node      string // its name among the gateway's parts
+	node      string   // its name among the gateway's parts
+	adapters  []string // addresses of those that are followed
 
-	management net.Addr // where health and metrics are
+	part  config.Part
+	apart bool // it is one service alone
+	tls   certificates
+
+	management string // where health and metrics are, as a URL
 
 	services *errgroup.Group
 	ctx      context.Context // of the services
@@ -39,29 +44,34 @@ type process struct {
 	closers  []func() // run at the end, last in first
 }
 
-// newProcess takes the data folder. The services do not end with ctx but with close, after what depends on them.
-func newProcess(ctx context.Context, cfg *config.Config, log *slog.Logger, holder string) (*process, error) {
-	folder, err := socket.Claim(cfg.DataDir, "", fmt.Sprintf("postern (pid %d, %s)", os.Getpid(), holder))
-	if err != nil {
+// newProcess takes the data folder, or what a part has in it. The services do not end with ctx but with close, after what
+// depends on them.
+func newProcess(ctx context.Context, cfg *config.Config, log *slog.Logger, part config.Part) (*process, error) {
+	p := &process{cfg: cfg, log: log, part: part, apart: part != config.Run, registry: observe.NewRegistry(), readiness: &readiness{}}
+	var err error
+	if p.tls, err = loadCertificates(cfg, log, part); err != nil {
 		return nil, err
 	}
-	p := &process{
-		cfg: cfg, log: log, folder: folder, registry: observe.NewRegistry(), readiness: &readiness{}, node: nodeName(cfg),
+	if err := p.becomeNode(); err != nil {
+		return nil, err
+	}
+	lock, holder := "", cfg.Listen.HTTP
+	if p.apart {
+		lock, holder = string(part), string(part)
+	}
+	if p.folder, err = socket.Claim(cfg.DataDir, lock, fmt.Sprintf("postern (pid %d, %s)", os.Getpid(), holder)); err != nil {
+		return nil, err
+	}
+	addresses := cfg.XDS.Addresses
+	if !p.apart {
+		addresses = []string{cfg.XDS.Listen}
+	}
+	for _, address := range addresses {
+		p.adapters = append(p.adapters, p.place(address))
 	}
 	ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	p.services, p.ctx = errgroup.WithContext(ctx)
 	return p, nil
-}
-
-// nodeName is who this gateway is: envoy.id, or the host's name.
-func nodeName(cfg *config.Config) string {
-	if cfg.Envoy.ID != "" {
-		return cfg.Envoy.ID
-	}
-	if host, err := os.Hostname(); err == nil {
-		return host
-	}
-	return "postern"
 }
 
 // service is one gRPC server.
@@ -73,13 +83,14 @@ type service interface {
 // finish is how long the calls in flight of a service that ends are waited for.
 const finish = 5 * time.Second
 
-// serve listens at an address, which a key of the configuration says, and has a service answer there until the end.
-func (p *process) serve(key, address string, s service) error {
+// serve listens at an address, which a key of the configuration says, and has a service answer there until the end. By TCP
+// those who have a certificate of one of these roles are answered, if there are any certificates.
+func (p *process) serve(key, address string, s service, roles ...string) error {
 	l, err := socket.Listen(address)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	server := grpc.NewServer(s.ServerOptions()...)
+	server := grpc.NewServer(append(s.ServerOptions(), p.secure(l, roles...)...)...)
 	s.Register(server)
 	p.services.Go(func() error { return server.Serve(l) })
 	p.closers = append(p.closers, func() {
@@ -90,6 +101,14 @@ func (p *process) serve(key, address string, s service) error {
 	return nil
 }
 
+// secure are the options of a gRPC server that listens there.
+func (p *process) secure(l net.Listener, roles ...string) []grpc.ServerOption {
+	if p.tls.serving == nil || l.Addr().Network() == "unix" {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.Creds(p.tls.serving.ServerCredentials(roles...))}
+}
+
 // serveManagement answers for health and metrics, at the address that a key of the configuration says.
 func (p *process) serveManagement(key, address string, pprof bool) error {
 	l, err := socket.Listen(p.place(address))
@@ -97,9 +116,10 @@ func (p *process) serveManagement(key, address string, pprof bool) error {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	host, _, _ := net.SplitHostPort(address)
+	l, scheme := p.shield(l, address)
 	server := &http.Server{
 		Handler: observe.Handler(observe.Options{
-			Metrics: p.registry, NotReady: p.readiness.reasons, Pprof: pprof, Loopback: config.Loopback(host),
+			Metrics: p.registry, NotReady: p.readiness.reasons, Notes: p.readiness.notes, Pprof: pprof, Loopback: config.Loopback(host),
 		}),
 		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
@@ -111,16 +131,11 @@ func (p *process) serveManagement(key, address string, pprof bool) error {
 		return nil
 	})
 	p.closers = append(p.closers, func() { server.Close() })
-	p.management = l.Addr()
-	return nil
-}
-
-// managementURL is where health and metrics are, for people.
-func (p *process) managementURL() string {
-	if p.management.Network() == "unix" {
-		return "unix:" + p.management.String()
+	p.management = scheme + "://" + l.Addr().String()
+	if l.Addr().Network() == "unix" {
+		p.management = "unix:" + l.Addr().String()
 	}
-	return "http://" + p.management.String()
+	return nil
 }
 
 // socket is a socket of our own.

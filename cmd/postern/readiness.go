@@ -13,6 +13,25 @@ type readiness struct {
 	served  bool // it was live once
 	ending  bool
 	waiters []func() []string
+	noters  []func() []string
+}
+
+// note adds somebody who is asked what is worth knowing of a gateway that is ready all the same.
+func (r *readiness) note(notes func() []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.noters = append(r.noters, notes)
+}
+
+func (r *readiness) notes() []string {
+	r.mu.Lock()
+	noters := slices.Clone(r.noters)
+	r.mu.Unlock()
+	var notes []string
+	for _, n := range noters {
+		notes = append(notes, n()...)
+	}
+	return notes
 }
 
 // also adds somebody who is asked each time.

@@ -26,7 +26,8 @@ Exit codes: 0 ok, 1 the input is bad, 2 usage, 3 the server could not be reached
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help says it all
 	root.AddCommand(
-		newInit(), newValidate(), newBuild(), newRun(), newToken(), newCerts(), newTranslate(), newExplain(), newGateways(), newVersion(), newSchema(), newCompletion(),
+		newInit(), newValidate(), newBuild(), newRun(), newToken(), newTranslate(), newExplain(), newGateways(), newCerts(),
+		newAdapter(), newEnforcer(), newRateLimiter(), newEnvoy(), newVersion(), newSchema(), newCompletion(),
 	)
 	return root
 }

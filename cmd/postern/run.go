@@ -123,7 +123,7 @@ func (r *runner) prepare(ctx context.Context) (*gateway, error) {
 	for _, w := range r.warnings {
 		log.Warn(w)
 	}
-	p, err := newProcess(ctx, r.cfg, log, r.cfg.Listen.HTTP)
+	p, err := newProcess(ctx, r.cfg, log, config.Run)
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"io"
+	"path/filepath"
 
 	"github.com/postern-gateway/postern/enforcer"
 	"github.com/postern-gateway/postern/envoy/accesslog"
+	"github.com/postern-gateway/postern/internal/lastgood"
+	"github.com/postern-gateway/postern/internal/mtls"
 	"github.com/postern-gateway/postern/internal/xds"
 	"github.com/postern-gateway/postern/ratelimiter"
 )
@@ -18,30 +21,52 @@ type follower interface {
 	Run(context.Context) error
 }
 
-// follow serves a follower and keeps it up to date.
-func (p *process) follow(role, name, address string, types []string, s follower) error {
-	if err := p.serve(name+".listen", address, s); err != nil {
-		return err
-	}
+// follow keeps a follower up to date. Apart, it goes on after a restart from what it was told last.
+func (p *process) follow(role, name string, types []string, s follower) error {
 	p.readiness.until(s.Ready, "the "+name+" has not received everything")
 	log := p.log.With("service", name)
+	o := xds.ClientOptions{
+		Addresses: p.adapters, Credentials: p.client(), Node: p.node + "/" + name, Label: p.cfg.Label, Role: role, Version: versionName(),
+		Types: types, Apply: s.Apply, Log: log,
+	}
+	if p.apart {
+		store, err := p.openStore(name, role)
+		if err != nil {
+			return err
+		}
+		o.Store = store
+	}
 	p.services.Go(func() error { return s.Run(p.ctx) })
-	p.services.Go(func() error {
-		return xds.Run(p.ctx, xds.ClientOptions{
-			Addresses: []string{p.place(p.cfg.XDS.Listen)}, Node: p.node + "/" + name, Label: p.cfg.Label, Role: role,
-			Version: versionName(), Types: types, Apply: s.Apply, Log: log,
-		})
-	})
+	p.services.Go(func() error { return xds.Run(p.ctx, o) })
 	return nil
+}
+
+// openStore opens what a part was told last; close writes what is left of it.
+func (p *process) openStore(name, of string) (*lastgood.Store, error) {
+	s, err := lastgood.Open(lastgood.Options{
+		Path: filepath.Join(p.folder.Path, name+".lastgood"), Of: of + " " + p.cfg.Label, Log: p.log.With("service", name),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() {
+		if err := s.Close(); err != nil {
+			p.log.Error("the last good configuration was not written to its end", "err", err)
+		}
+	})
+	return s, nil
 }
 
 func (p *process) startEnforcer() error {
 	s := enforcer.New(enforcer.Options{Log: p.log.With("service", "enforcer"), Registerer: p.registry})
-	return p.follow(xds.RoleEnforcer, "enforcer", p.place(p.cfg.Enforcer.Listen), enforcer.Types, s)
+	if err := p.follow(xds.RoleEnforcer, "enforcer", enforcer.Types, s); err != nil {
+		return err
+	}
+	return p.serve("enforcer.listen", p.place(p.cfg.Enforcer.Listen), s, mtls.RoleEnvoy)
 }
 
 func (p *process) startRateLimiter() error {
-	return p.startLimiter("ratelimiter", p.place(p.cfg.RateLimiter.Listen))
+	return p.startLimiter("ratelimiter", p.place(p.cfg.RateLimiter.Listen), mtls.RoleEnvoy, mtls.RoleEnforcer)
 }
 
 // The sockets of what runs beside each Envoy, which only that Envoy calls.
@@ -61,7 +86,10 @@ func (p *process) startBeside(out io.Writer) error {
 	return p.serve("access log", p.socket(accessLogSocket), s)
 }
 
-func (p *process) startLimiter(name, address string) error {
+func (p *process) startLimiter(name, address string, roles ...string) error {
 	s := ratelimiter.New(ratelimiter.Options{Name: name, Log: p.log.With("service", name), Registerer: p.registry})
-	return p.follow(xds.RoleRateLimiter, name, address, ratelimiter.Types, s)
+	if err := p.follow(xds.RoleRateLimiter, name, ratelimiter.Types, s); err != nil {
+		return err
+	}
+	return p.serve(name+".listen", address, s, roles...)
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern-gateway/postern/internal/config"
+	"github.com/postern-gateway/postern/internal/socket"
+)
+
+func newAdapter() *cobra.Command {
+	var environment *string
+	p := &part{
+		name: config.Adapter,
+		keys: map[string]string{
+			"xds.listen":        "where the other parts connect, unix:/path or an IP address and a port",
+			"management.listen": "where to serve /metrics, /healthz and /readyz",
+			"listen.http":       "where Envoys serve, an IP address and a port",
+		},
+		admin: func(c *config.Config) (string, string) { return "management.listen", c.Management.Listen },
+		start: func(k *call) ([]any, error) { return startAdapterApart(k, *environment) },
+	}
+	c := p.command(&cobra.Command{
+		Use:   "adapter [DIR|ZIP]…",
+		Short: "Compile projects and tell the others what to serve: one service of a gateway, apart",
+		Long: `Compiles the projects named, or the one in the working directory, watches them, and publishes them over xDS to the Envoys,
+enforcers and ratelimiters that connect, each project to those of its labels. It carries no requests itself: while it is
+away, everybody goes on with what they have.`,
+		Example: `  postern adapter shop billing.zip --config postern.yaml --env prod`,
+	})
+	environment = environmentFlag(c)
+	return c
+}
+
+func startAdapterApart(k *call, environment string) ([]any, error) {
+	paths, err := projectPaths(k.args)
+	if err != nil {
+		return nil, err
+	}
+	issuers, err := k.cfg.Issuers()
+	if err != nil {
+		return nil, err
+	}
+	if len(issuers) == 0 {
+		k.log.Warn("no issuer of tokens is configured: whatever asks for a token answers 401")
+	}
+	l, err := socket.Listen(k.place(k.cfg.XDS.Listen))
+	if err != nil {
+		return nil, fmt.Errorf("xds.listen: %w", err)
+	}
+	a, err := k.startAdapter(l, paths, environment, issuers)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	k.readiness.until(a.Started, "the adapter has not compiled everything")
+	k.watching = judge(a, len(paths))
+	return []any{"xds", k.cfg.XDS.Listen, "projects", paths}, nil
+}
