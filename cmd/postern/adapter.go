@@ -28,6 +28,10 @@ func newAdapter() *cobra.Command {
 enforcers and ratelimiters that connect, each project to those of its labels. It carries no requests itself: while it is
 away, everybody goes on with what they have.`,
 		Example: `  postern adapter shop billing.zip --config postern.yaml --env prod`,
+		Args: func(_ *cobra.Command, args []string) error {
+			_, err := projectPaths(args) // before anything is listened on
+			return err
+		},
 	})
 	environment = environmentFlag(c)
 	return c

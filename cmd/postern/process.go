@@ -110,19 +110,35 @@ func (p *process) secure(l net.Listener, roles ...string) []grpc.ServerOption {
 	return []grpc.ServerOption{grpc.Creds(p.tls.serving.ServerCredentials(roles...))}
 }
 
-// serveManagement answers for health and metrics, at the address that a key of the configuration says.
+// serveManagement answers for health and metrics, at the address that a key of the configuration says, and for `postern
+// healthy` on a socket.
 func (p *process) serveManagement(key, address string, pprof bool) error {
 	l, err := socket.Listen(p.place(address))
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
+	p.management = "unix:" + l.Addr().String()
 	host, _, _ := net.SplitHostPort(address)
-	l, scheme := p.shield(l, address)
+	if l.Addr().Network() != "unix" {
+		var scheme string
+		l, scheme = p.shield(l, address)
+		p.management = scheme + "://" + l.Addr().String()
+	}
+	o := observe.Options{
+		Metrics: p.registry, NotReady: p.readiness.reasons, Notes: p.readiness.notes, Pprof: pprof, Loopback: config.Loopback(host),
+	}
+	p.serveHTTP(l, observe.Handler(o))
+	if l, err = socket.Listen(p.socket(healthSocket(p.part))); err != nil {
+		return err
+	}
+	o.Loopback, o.Pprof = true, false
+	p.serveHTTP(l, observe.Handler(o))
+	return nil
+}
+
+func (p *process) serveHTTP(l net.Listener, h http.Handler) {
 	server := &http.Server{
-		Handler: observe.Handler(observe.Options{
-			Metrics: p.registry, NotReady: p.readiness.reasons, Notes: p.readiness.notes, Pprof: pprof, Loopback: config.Loopback(host),
-		}),
-		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	p.services.Go(func() error {
@@ -132,11 +148,6 @@ func (p *process) serveManagement(key, address string, pprof bool) error {
 		return nil
 	})
 	p.closers = append(p.closers, func() { server.Close() })
-	p.management = scheme + "://" + l.Addr().String()
-	if l.Addr().Network() == "unix" {
-		p.management = "unix:" + l.Addr().String()
-	}
-	return nil
 }
 
 // socket is a socket of our own.

@@ -27,7 +27,7 @@ Exit codes: 0 ok, 1 the input is bad, 2 usage, 3 the server could not be reached
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help says it all
 	root.AddCommand(
 		newInit(), newValidate(), newBuild(), newRun(), newToken(), newTranslate(), newExplain(), newGateways(), newCerts(),
-		newAdapter(), newEnforcer(), newRateLimiter(), newEnvoy(), newVersion(), newSchema(), newCompletion(),
+		newAdapter(), newEnforcer(), newRateLimiter(), newEnvoy(), newHealthy(), newVersion(), newSchema(), newCompletion(),
 	)
 	return root
 }

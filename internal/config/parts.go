@@ -17,6 +17,8 @@ const (
 	Enforcer    Part = "enforcer"
 	RateLimiter Part = "ratelimiter"
 	BesideEnvoy Part = "envoy"
+	// Nobody reads only where the data folder is.
+	Nobody Part = "nobody"
 )
 
 // read are the keys, or how they begin, that each part reads beside those that all do.

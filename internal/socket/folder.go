@@ -19,7 +19,7 @@ type Folder struct {
 }
 
 // longestName is the longest of our sockets' names.
-const longestName = "/ratelimiter-local.sock"
+const longestName = "/ratelimiter-health.sock"
 
 // Claim makes the folder, for this user alone, and takes it until Release: all of it, or with a part's name what that part
 // has in it. holder is what the next one who tries is told about us.
@@ -39,12 +39,13 @@ func Claim(path, part, holder string) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	f := &Folder{Path: path, Sockets: path, lock: lock}
-	if Fits(path+longestName) != nil {
-		if f.Sockets, err = short(path); err != nil {
-			lock.Close()
-			return nil, err
-		}
+	f := &Folder{Path: path, lock: lock}
+	if f.Sockets, err = Sockets(path); err == nil && f.Sockets != path {
+		err = makeShort(f.Sockets, path)
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
 	}
 	_ = lock.Truncate(0) // why: what it says is for people; the lock itself holds without it
 	_, _ = lock.WriteAt([]byte(holder), 0)
@@ -86,25 +87,31 @@ func inUse(path, lock string) error {
 	return fmt.Errorf("data folder %s is in use by %s; give this gateway another one with --data-dir", path, strings.TrimSpace(string(holder)))
 }
 
-// short is a folder for the sockets of a data folder whose own path is too long for them.
-func short(path string) (string, error) {
+// Sockets is the folder for the sockets of a data folder: itself, or another where its own path is too long for them.
+func Sockets(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil || Fits(path+longestName) == nil {
+		return path, err
+	}
 	sum := sha256.Sum256([]byte(path))
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("postern-%d-%s", os.Getuid(), hex.EncodeToString(sum[:4])))
-	if err := Fits(dir + longestName); err != nil {
-		return "", err
-	}
+	return dir, Fits(dir + longestName)
+}
+
+// makeShort makes that other folder.
+func makeShort(dir, path string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
+		return err
 	}
 	// why: anybody may make a folder of this name there first, and would own our sockets
 	info, err := os.Lstat(dir)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); !ok || !info.IsDir() || int(s.Uid) != os.Getuid() || info.Mode().Perm() != 0o700 {
-		return "", fmt.Errorf("%s, for the sockets of %s, is not a folder of ours alone: remove it, or use a shorter --data-dir", dir, path)
+		return fmt.Errorf("%s, for the sockets of %s, is not a folder of ours alone: remove it, or use a shorter --data-dir", dir, path)
 	}
-	return dir, nil
+	return nil
 }
 
 // Release lets the next one have it, and leaves nothing that is of no use to them.

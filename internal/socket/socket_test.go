@@ -119,8 +119,11 @@ func TestClaimWithALongPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Sockets == f.Path || socket.Fits(filepath.Join(f.Sockets, "ratelimiter-local.sock")) != nil {
+	if f.Sockets == f.Path || socket.Fits(filepath.Join(f.Sockets, "ratelimiter-health.sock")) != nil {
 		t.Errorf("sockets in %s", f.Sockets)
+	}
+	if found, err := socket.Sockets(dir); err != nil || found != f.Sockets {
+		t.Errorf("found %s, %v", found, err)
 	}
 	f.Release()
 	if _, err := os.Stat(f.Sockets); !os.IsNotExist(err) {
