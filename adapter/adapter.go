@@ -103,6 +103,15 @@ func New(o Options) (*Adapter, error) {
 	return a, a.SetIssuers(o.Issuers)
 }
 
+// Secrets are what is published of these certificates.
+func Secrets(files []model.CertificateFiles) ([]translate.Resource, error) {
+	set, err := certificate.Load(certificate.Options{Files: files, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	return translate.Secrets(set.Certificates()), nil
+}
+
 // followCertificates publishes each certificate that is replaced, until ctx is done.
 func (a *Adapter) followCertificates(ctx context.Context) {
 	a.https.Follow(ctx, func(all []model.Certificate) {

@@ -17,6 +17,7 @@ func newAdapter() *cobra.Command {
 			"xds.listen":        "where the other parts connect, unix:/path or an IP address and a port",
 			"management.listen": "where to serve /metrics, /healthz and /readyz",
 			"listen.http":       "where Envoys serve, an IP address and a port",
+			"listen.https":      "where Envoys serve with TLS, an IP address and a port",
 		},
 		admin: func(c *config.Config) (string, string) { return "management.listen", c.Management.Listen },
 		start: func(k *call) ([]any, error) { return startAdapterApart(k, *environment) },

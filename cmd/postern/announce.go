@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/postern-gateway/postern/adapter"
+	"github.com/postern-gateway/postern/internal/config"
 	"github.com/postern-gateway/postern/toolkit/summary"
 )
 
@@ -50,6 +52,7 @@ func served(p adapter.ProjectStatus) bool { return p.State != adapter.Rejected }
 func (r *runner) summary(g *gateway) *summary.Gateway {
 	s := &summary.Gateway{
 		Version: versionName(), Envoy: or(g.binary.Version, "of an unknown version"), HTTP: g.cfg.Listen.HTTP,
+		HTTPS:      httpsAuthority(g.cfg),
 		Management: g.management, DataDir: g.folder.Path, Dev: r.settings.dev, Warnings: slices.Clone(r.warnings),
 	}
 	if r.settings.dev {
@@ -76,6 +79,18 @@ func (r *runner) summary(g *gateway) *summary.Gateway {
 	}
 	s.Fill()
 	return s
+}
+
+// httpsAuthority is where clients find the https listener: under a host that its first certificate is for, if one is named.
+func httpsAuthority(cfg *config.Config) string {
+	host, port, err := net.SplitHostPort(cfg.Listen.HTTPS)
+	if err != nil {
+		return "" // it is off
+	}
+	if hosts := cfg.TLS.Certificates[0].Hosts; len(hosts) > 0 && !strings.HasPrefix(hosts[0], "*") {
+		host = hosts[0]
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // self is how this program was called, for lines to paste.

@@ -51,7 +51,7 @@ func (p *process) startAdapter(l net.Listener, paths []string, environment strin
 		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: label,
 		GRPC: p.secure(l, mtls.RoleEnvoy, mtls.RoleEnforcer, mtls.RoleRateLimiter), Authorize: mtls.Authorize(p.log),
 		Environment: environment, Lookup: os.LookupEnv, OwnAddresses: p.cfg.OwnAddresses(), AllowBackends: p.cfg.Backends.Allow,
-		Issuers: issuers, Log: p.log, Registerer: p.registry,
+		Issuers: issuers, Certificates: p.cfg.Certificates(), Log: p.log, Registerer: p.registry,
 	})
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func newProcess(ctx context.Context, cfg *config.Config, log *slog.Logger, part 
 	if err := p.becomeNode(); err != nil {
 		return nil, err
 	}
-	lock, holder := "", cfg.Listen.HTTP
+	lock, holder := "", or(cfg.Listen.HTTP, cfg.Listen.HTTPS)
 	if p.apart {
 		lock, holder = string(part), string(part)
 	}

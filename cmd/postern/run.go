@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/postern-gateway/postern/internal/config"
 	"github.com/postern-gateway/postern/internal/socket"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/toolkit/devcertificate"
 	"github.com/postern-gateway/postern/toolkit/devissuer"
 )
 
@@ -23,6 +25,7 @@ var runFlags = map[string]string{
 	"dataDir":           dataDirUsage,
 	"label":             "which projects to serve",
 	"listen.http":       "where to serve, an IP address and a port",
+	"listen.https":      "where to serve with TLS, an IP address and a port",
 	"management.listen": "where to serve /metrics, /healthz and /readyz",
 	"envoy.path":        "the Envoy to run",
 	"log.level":         "debug, info, warn or error",
@@ -145,8 +148,16 @@ func or(text, fallback string) string {
 // start starts everything but Envoy.
 func (r *runner) start(g *gateway) error {
 	// why: Envoy shares a taken port instead of failing, and half of the requests would be somebody else's
-	if err := socket.Free(r.cfg.Listen.HTTP); err != nil {
-		return fmt.Errorf("listen.http: %w; choose another with --listen-http", err)
+	for key, address := range map[string]string{"http": r.cfg.Listen.HTTP, "https": r.cfg.Listen.HTTPS} {
+		if address == "" {
+			continue
+		}
+		if err := socket.Free(address); err != nil {
+			return fmt.Errorf("listen.%s: %w; choose another with --listen-%s", key, err, key)
+		}
+	}
+	if err := r.devCertificate(g.process); err != nil {
+		return err
 	}
 	if err := g.serveManagement("management.listen", g.cfg.Management.Listen, r.pprof); err != nil {
 		return fmt.Errorf("%w; choose another with --management-listen", err)
@@ -192,6 +203,20 @@ func (r *runner) startAdapter(g *gateway, l net.Listener) error {
 		return err
 	}
 	g.readiness.until(g.adapter.Serving, "envoy has not acknowledged everything")
+	return nil
+}
+
+// devCertificate makes a certificate for the https listener if there is none and --dev is said.
+func (r *runner) devCertificate(p *process) error {
+	if p.cfg.Listen.HTTPS == "" || len(p.cfg.TLS.Certificates) > 0 {
+		return nil
+	}
+	cert, key, err := devcertificate.Open(p.folder.Path, time.Now())
+	if err != nil {
+		return err
+	}
+	p.cfg.TLS.Certificates = []config.Certificate{{Cert: cert, Key: key, Hosts: []string{"localhost"}}}
+	r.warnings = append(r.warnings, fmt.Sprintf("listen.https shows a certificate that was made for this machine alone: trust it with curl --cacert %s", cert))
 	return nil
 }
 

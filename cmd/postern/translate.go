@@ -63,6 +63,10 @@ func published(cfg *config.Config, p model.Project) ([]show.Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	secrets, err := adapter.Secrets(cfg.Certificates())
+	if err != nil {
+		return nil, err
+	}
 	var groups []show.Group
 	add := func(name string, resources []translate.Resource) error {
 		g := show.Group{Name: name, Resources: []show.Resource{}}
@@ -80,6 +84,7 @@ func published(cfg *config.Config, p model.Project) ([]show.Group, error) {
 		name      string
 		resources []translate.Resource
 	}{
+		{"envoy secrets", secrets},
 		{"envoy listeners", listeners},
 		{"envoy clusters", append(clusters, delta.Clusters.Put...)},
 		{"envoy scopes", delta.Scopes.Put},

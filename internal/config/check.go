@@ -45,8 +45,14 @@ func (l *loader) finish(c *Config) {
 	t := &c.Management.TLS
 	t.Cert, t.Key, t.ClientCA = c.path("management.tls.cert", t.Cert), c.path("management.tls.key", t.Key), c.path("management.tls.clientCA", t.ClientCA)
 	l.finishAddresses(c)
-	if host, port, err := net.SplitHostPort(c.Listen.HTTP); err == nil && host == "" {
-		c.Listen.HTTP = net.JoinHostPort("0.0.0.0", port)
+	for _, address := range []*string{&c.Listen.HTTP, &c.Listen.HTTPS} {
+		if host, port, err := net.SplitHostPort(*address); err == nil && host == "" {
+			*address = net.JoinHostPort("0.0.0.0", port)
+		}
+	}
+	for i := range c.TLS.Certificates {
+		t := &c.TLS.Certificates[i]
+		t.Cert, t.Key = c.path("tls.certificates", t.Cert), c.path("tls.certificates", t.Key)
 	}
 }
 
@@ -123,21 +129,6 @@ func (l *loader) check(c *Config) {
 	}
 	l.checkServed(c)
 	slices.SortStableFunc(l.problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-}
-
-func (l *loader) checkDataPlane(c *Config) {
-	place := c.origin("listen.http")
-	if c.Listen.HTTP == "" {
-		l.problem(place, "listen.http", `"" switches the only listener of this build off; write an address like 0.0.0.0:9090`)
-		return
-	}
-	address, err := netip.ParseAddrPort(c.Listen.HTTP)
-	switch {
-	case err != nil || address.Port() == 0:
-		l.problem(place, "listen.http", "%q is not an IP address with a port; write one like 0.0.0.0:9090 or [::1]:9090", c.Listen.HTTP)
-	case l.Dev && !address.Addr().IsLoopback():
-		l.problem(place, "listen.http", "%s is reachable from elsewhere, and --dev hands out tokens: it listens on loopback addresses only, like 127.0.0.1:9090", c.Listen.HTTP)
-	}
 }
 
 // Loopback says whether only this machine can reach host.

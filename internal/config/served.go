@@ -11,9 +11,6 @@ type later struct {
 
 // laters are in the order of the file.
 var laters = []later{
-	{"listen.https", func(c *Config) bool { return c.Listen.HTTPS != "" }, "nothing would listen there; end TLS in front of listen.http", true, false},
-	{"tls.certificates", func(c *Config) bool { return len(c.TLS.Certificates) > 0 }, "they are not used", false, false},
-	{"mtls.request", func(c *Config) bool { return c.MTLS.Request }, "no client would be asked for a certificate", true, false},
 	{"mtls.header.name", func(c *Config) bool { return c.MTLS.Header.Name != "" }, "the header would pass to backends unchecked", true, false},
 	{"mtls.crls", func(c *Config) bool { return len(c.MTLS.CRLs) > 0 }, "revoked certificates would not be known", true, false},
 	{"management.tokens", func(c *Config) bool { return c.Management.Tokens != "" }, "nothing that needs a token is served", false, false},

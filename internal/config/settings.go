@@ -21,6 +21,8 @@ import (
 func (c *Config) Settings() model.Settings {
 	return model.Settings{
 		HTTP:    c.Listen.HTTP,
+		HTTPS:   c.Listen.HTTPS,
+		TLS:     c.tls(),
 		Routing: model.Routing{Flat: c.Routing.Mode == "flat", Segment: c.Routing.ScopeSegment},
 		CORS:    c.cors(),
 		Timeouts: model.Timeouts{
@@ -142,7 +144,7 @@ func readCertificate(path string) ([]byte, error) {
 func (c *Config) OwnAddresses() []string {
 	var own []string
 	for _, address := range []string{
-		c.Listen.HTTP, c.Management.Listen, c.XDS.Listen, c.Envoy.Admin,
+		c.Listen.HTTP, c.Listen.HTTPS, c.Management.Listen, c.XDS.Listen, c.Envoy.Admin,
 		c.Enforcer.Listen, c.Enforcer.Address, c.RateLimiter.Listen, c.RateLimiter.Address,
 	} {
 		if address != "" && !strings.HasPrefix(address, "unix:") && !slices.Contains(own, address) {

@@ -17,7 +17,8 @@ import (
 type Gateway struct {
 	Version    string      `json:"version"`
 	Envoy      string      `json:"envoy"`
-	HTTP       string      `json:"http"` // where the data plane listens, "host:port"
+	HTTP       string      `json:"http"`  // where the data plane listens, "host:port"; "" is nowhere
+	HTTPS      string      `json:"https"` // where clients find it with TLS, "host:port"; "" is nowhere
 	Management string      `json:"management"`
 	DataDir    string      `json:"dataDir"`
 	Dev        bool        `json:"dev"`
@@ -31,7 +32,8 @@ type Gateway struct {
 // API is what is told of one.
 type API struct {
 	Name       string   `json:"name"`
-	URL        string   `json:"url"`
+	URL        string   `json:"url"` // of the plain listener, if there is one
+	HTTPS      string   `json:"https,omitempty"`
 	Hosts      []string `json:"hosts,omitempty"`
 	Operations int      `json:"operations"`
 	Open       int      `json:"open"` // operations that ask for nothing
@@ -48,7 +50,7 @@ func (g *Gateway) Fill() {
 		g.Warnings = []string{}
 	}
 	for _, a := range g.APIs {
-		s := API{Name: a.ID(), URL: g.url(a), Hosts: a.Hosts, Operations: len(a.Operations), Limits: limits(a)}
+		s := API{Name: a.ID(), URL: g.url(a), HTTPS: g.https(a), Hosts: a.Hosts, Operations: len(a.Operations), Limits: limits(a)}
 		for _, o := range a.Operations {
 			if o.Security.Anonymous() {
 				s.Open++
@@ -60,11 +62,26 @@ func (g *Gateway) Fill() {
 
 // url is where an API is found from this machine.
 func (g *Gateway) url(a model.API) string {
-	host, port, _ := net.SplitHostPort(g.HTTP)
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+	if g.HTTP == "" {
+		return g.https(a)
+	}
+	return "http://" + reachable(g.HTTP) + a.BasePath
+}
+
+func (g *Gateway) https(a model.API) string {
+	if g.HTTPS == "" {
+		return ""
+	}
+	return "https://" + reachable(g.HTTPS) + a.BasePath
+}
+
+// reachable is an address to call where one listens.
+func reachable(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port) + a.BasePath
+	return net.JoinHostPort(host, port)
 }
 
 // limits are the tiers of an API and its operations, each once.
@@ -136,6 +153,9 @@ func (g *Gateway) Write(w io.Writer) error {
 
 func (g *Gateway) writeAPI(b *strings.Builder, a API) {
 	fmt.Fprintf(b, "  %s  %s", a.Name, a.URL)
+	if a.HTTPS != "" && a.HTTPS != a.URL {
+		fmt.Fprintf(b, "  %s", a.HTTPS)
+	}
 	if len(a.Hosts) > 0 {
 		fmt.Fprintf(b, "  for %s", strings.Join(a.Hosts, ", "))
 	}
