@@ -173,8 +173,7 @@ func (a *Adapter) Run(ctx context.Context) error {
 // start compiles and publishes what there is, before anybody is connected.
 func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	began := time.Now()
-	known := memories{}
-	found := a.compileAll(a.options.Folders, known)
+	found := a.compileAll(a.options.Folders)
 	if a.options.AutoRouting {
 		routing := &a.options.Settings.Routing
 		*routing = DecideRouting(projectsOf(found, a.options.Label), *routing)
@@ -185,7 +184,7 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 		return nil, err
 	}
 	a.labels.static = clusters
-	d := newDesk(a, known)
+	d := newDesk(a)
 	if err := d.deliver(found); err != nil {
 		return nil, err
 	}
