@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 
@@ -16,26 +17,25 @@ import (
 // manage it. nil is plain text, which the configuration has admitted.
 type certificates struct{ following, serving, admin *mtls.Set }
 
-func loadCertificates(cfg *config.Config, part config.Part, o mtls.Options) (c certificates, err error) {
-	anybody := o // the management's certificate may come from elsewhere
+func loadCertificates(cfg *config.Config, log *slog.Logger, part config.Part) (c certificates, err error) {
 	switch part {
 	case config.Run:
+		c.admin, err = cfg.LoadManagementTLS(log)
+		return c, err
 	case config.Adapter:
-		o.Role = mtls.RoleAdapter
-		c.serving, err = cfg.LoadXDSTLS(o)
+		c.serving, err = cfg.LoadXDSTLS(mtls.RoleAdapter, log)
 	case config.BesideEnvoy:
-		o.Role = mtls.RoleEnvoy
-		c.following, err = cfg.LoadXDSTLS(o)
+		c.following, err = cfg.LoadXDSTLS(mtls.RoleEnvoy, log)
 	case config.Enforcer, config.RateLimiter:
-		o.Role = string(part)
-		if c.following, err = cfg.LoadXDSTLS(o); err == nil {
-			c.serving, err = cfg.LoadServiceTLS(o)
+		role := string(part)
+		if c.following, err = cfg.LoadXDSTLS(role, log); err == nil {
+			c.serving, err = cfg.LoadServiceTLS(role, log)
 		}
 		c.admin = c.serving
 		return c, err
 	}
 	if err == nil {
-		c.admin, err = cfg.LoadManagementTLS(anybody)
+		c.admin, err = cfg.LoadManagementTLS(log)
 	}
 	return c, err
 }
@@ -53,8 +53,7 @@ func (p *process) shield(l net.Listener, address string) (shielded net.Listener,
 	case p.cfg.Management.TLS.ClientCA == "":
 		return p.tls.admin.ListenAnyone(l), "https"
 	}
-	// why the own role: a health check beside the process has its certificate at hand
-	return p.tls.admin.Listen(l, mtls.RoleNone, mtls.RoleClient, string(p.part)), "https"
+	return p.tls.admin.Listen(l, append([]string{mtls.RoleNone}, mtls.Roles...)...), "https"
 }
 
 // identity is whom the certificates name, for people.
