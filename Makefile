@@ -34,7 +34,7 @@ build: go ## bin/postern, and bin/example-backend, the service behind the exampl
 	@go build -o bin/example-backend ./examples/backend
 
 .PHONY: test
-test: go .tools/envoy ## everything: unit, golden, real Envoy, race detector, docs, attacks, 30 s of fuzzing
+test: go .tools/envoy .tools/kubectl ## everything: unit, golden, real Envoy, race detector, docs, attacks, 30 s of fuzzing
 	@scripts/need.sh gcc wrk h2load redis-server
 	@scripts/test.sh
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
@@ -45,7 +45,7 @@ test-short: go ## what needs no server, in under a minute
 	@go test -C tools ./...
 
 .PHONY: lint
-lint: go .tools/buf .tools/hadolint ## go vet, staticcheck, gofumpt, buf, hadolint, shell and Python syntax
+lint: go .tools/buf .tools/hadolint ## go vet, staticcheck, gofumpt, buf, hadolint, manifests, shell and Python syntax
 	@scripts/lint.sh $(GO_FILES)
 
 .PHONY: generate
@@ -83,7 +83,7 @@ licenses: go ## the list of dependencies and their licences
 	@python3 scripts/licenses.py docs/reference/licenses.md
 
 .PHONY: tools
-tools: .tools/envoy .tools/buf .tools/hadolint ## the pinned Envoy and linters, into .tools/bin
+tools: .tools/envoy .tools/buf .tools/hadolint .tools/kubectl ## the pinned Envoy and linters, into .tools/bin
 
 .PHONY: ci
 ci: ## what CI runs: lint, generated code, all tests
@@ -97,6 +97,6 @@ clean: ## remove what was built or fetched here
 go:
 	@scripts/go.sh
 
-.PHONY: .tools/envoy .tools/buf .tools/hadolint
-.tools/envoy .tools/buf .tools/hadolint:
+.PHONY: .tools/envoy .tools/buf .tools/hadolint .tools/kubectl
+.tools/envoy .tools/buf .tools/hadolint .tools/kubectl:
 	@python3 scripts/tools.py $(@F)

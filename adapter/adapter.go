@@ -173,7 +173,8 @@ func (a *Adapter) Run(ctx context.Context) error {
 // start compiles and publishes what there is, before anybody is connected.
 func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	began := time.Now()
-	found := a.compileAll(a.options.Folders)
+	known := memories{}
+	found := a.compileAll(a.options.Folders, known)
 	if a.options.AutoRouting {
 		routing := &a.options.Settings.Routing
 		*routing = DecideRouting(projectsOf(found, a.options.Label), *routing)
@@ -184,7 +185,7 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 		return nil, err
 	}
 	a.labels.static = clusters
-	d := newDesk(a)
+	d := newDesk(a, known)
 	if err := d.deliver(found); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package adapter
 
 import (
+	"log/slog"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/publish"
@@ -390,6 +393,45 @@ func TestScopelessOperationIsRefusedAlone(t *testing.T) {
 	}
 	if !strings.Contains(p.log.String(), `msg="api rejected"`) || strings.Contains(p.log.String(), "refused") {
 		t.Errorf("what is not served is rejected, in the log as in the status:\n%s", p.log.String())
+	}
+}
+
+// TestRevisionsAreOfTheContent: what is remembered of a project changes nothing about what it is published as.
+func TestRevisionsAreOfTheContent(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.api("shop", "a", "/a", "/x")
+	p.api("shop", "b", "/b", "/x")
+	l, err := net.Listen("unix", p.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := New(Options{Settings: settings(), Listen: l, Folders: []string{p.path("shop")}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := memories{}
+	for _, step := range []struct {
+		name string
+		do   func()
+	}{
+		{"the first time", func() {}},
+		{"nothing", func() {}},
+		{"an edit", func() { p.api("shop", "a", "/a", "/y") }},
+		{"another is broken", func() { p.write("shop/api_definitions/b.yaml", "openapi: [") }},
+		{"an edit beside it", func() { p.api("shop", "a", "/a", "/z") }},
+		{"it is mended", func() { p.api("shop", "b", "/b", "/x") }},
+		{"the project is edited", func() { p.write("shop/project.yaml", "hosts: [a.example]") }},
+		{"one goes", func() { p.remove("shop/api_definitions/b.yaml") }},
+		{"another edit", func() { p.api("shop", "a", "/a", "/x") }},
+		{"it comes back", func() { p.api("shop", "b", "/b", "/w") }},
+	} {
+		step.do()
+		want, got := a.compileAll(a.options.Folders, nil), a.compileAll(a.options.Folders, known)
+		if diff := cmp.Diff(want[0].revisions, got[0].revisions); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
 	}
 }
 

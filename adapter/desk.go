@@ -16,13 +16,14 @@ import (
 // alone touches it. What it does for a change costs what the change costs, however many labels there are.
 type desk struct {
 	*Adapter
+	memories  memories                   // by path: what is not compiled again
 	homes     map[string][]string        // by path: the labels that have it, sorted
 	warned    map[string][]model.Problem // by path: warnings that were logged
 	elsewhere map[string]string          // by path: that it is for others was logged, in these words
 }
 
-func newDesk(a *Adapter) *desk {
-	return &desk{Adapter: a, homes: map[string][]string{}, warned: map[string][]model.Problem{}, elsewhere: map[string]string{}}
+func newDesk(a *Adapter, known memories) *desk {
+	return &desk{Adapter: a, memories: known, homes: map[string][]string{}, warned: map[string][]model.Problem{}, elsewhere: map[string]string{}}
 }
 
 // run is its goroutine.
@@ -32,7 +33,7 @@ func (d *desk) run(ctx context.Context, changes <-chan []string, failed <-chan e
 	for {
 		select {
 		case paths := <-changes:
-			if err := d.deliver(d.compileAll(paths)); err != nil {
+			if err := d.deliver(d.compileAll(paths, d.memories)); err != nil {
 				return err
 			}
 		case now := <-tick.C:
@@ -122,15 +123,24 @@ func elsewhere(c compiled, only string) string {
 	return fmt.Sprintf("project %s is for labels [%s]; this gateway serves label %s", c.project.Name, strings.Join(c.project.Labels, ", "), only)
 }
 
+// unplaced is a problem without its place in its file, which moves with every edit above it.
+func unplaced(p model.Problem) model.Problem {
+	p.Line, p.Column, p.Pointer = 0, 0, ""
+	return p
+}
+
 // report logs what is wrong with a project, a line a problem; warnings once. It notes what became of the project.
 func (d *desk) report(c compiled) {
-	old := d.warned[c.path]
+	told := map[model.Problem]bool{}
+	for _, p := range d.warned[c.path] {
+		told[unplaced(p)] = true
+	}
 	d.warned[c.path] = nil
 	var fresh []model.Problem
 	for _, p := range c.problems {
 		if p.Severity == model.Warning {
 			d.warned[c.path] = append(d.warned[c.path], p)
-			if slices.ContainsFunc(old, func(o model.Problem) bool { return o.Code == p.Code && o.Message == p.Message && o.File == p.File }) {
+			if told[unplaced(p)] {
 				continue
 			}
 		}

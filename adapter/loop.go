@@ -122,12 +122,16 @@ func (l *loop) take(c compiled) {
 		}
 		return
 	}
+	mended := l.broken[c.path] != ""
 	delete(l.broken, c.path)
 	gone := maps.Clone(ids)
 	for i, api := range c.project.APIs {
 		r := ref{c.path, api.ID()}
-		l.wanted[r] = revision{api, c.revisions[i]}
-		l.dirty[r], ids[r.id] = true, true
+		before, wanted := l.wanted[r]
+		l.wanted[r], ids[r.id] = revision{api, c.revisions[i]}, true
+		if mended || !wanted || before.revision != c.revisions[i] { // else it is looked at already, or what it has is what it wants
+			l.dirty[r] = true
+		}
 		delete(gone, r.id)
 	}
 	for id := range gone {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the images of deploy/docker/Dockerfile with the engine that `docker` speaks to: `make images` calls it.
 
-    scripts/images.py [--standins] [postern] [envoy] [backend]
+    scripts/images.py [--standins] [postern] [envoy] [keys] [backend]
 
 Where no image registry answers, or with --standins, local stand-ins for the base images are made first (scripts/standins.py).
 GO_IMAGE, PYTHON_IMAGE and GLIBC_IMAGE in the environment name other bases.
@@ -18,7 +18,7 @@ import standins  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
-NAMES = {"postern": "postern:local", "envoy": "postern-envoy:local", "backend": "postern-backend:local"}
+NAMES = {"postern": "postern:local", "envoy": "postern-envoy:local", "keys": "postern-keys:local", "backend": "postern-backend:local"}
 
 # What the engine says when there is no way to a registry; anything else it says about an image is our mistake.
 UNREACHABLE = re.compile(r"no such host|dial tcp|i/o timeout|connection refused|network is unreachable|TLS handshake|deadline exceeded", re.I)

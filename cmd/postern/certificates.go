@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 
@@ -17,25 +16,26 @@ import (
 // manage it. nil is plain text, which the configuration has admitted.
 type certificates struct{ following, serving, admin *mtls.Set }
 
-func loadCertificates(cfg *config.Config, log *slog.Logger, part config.Part) (c certificates, err error) {
+func loadCertificates(cfg *config.Config, part config.Part, o mtls.Options) (c certificates, err error) {
+	anybody := o // the management's certificate may come from elsewhere
 	switch part {
 	case config.Run:
-		c.admin, err = cfg.LoadManagementTLS(log)
-		return c, err
 	case config.Adapter:
-		c.serving, err = cfg.LoadXDSTLS(mtls.RoleAdapter, log)
+		o.Role = mtls.RoleAdapter
+		c.serving, err = cfg.LoadXDSTLS(o)
 	case config.BesideEnvoy:
-		c.following, err = cfg.LoadXDSTLS(mtls.RoleEnvoy, log)
+		o.Role = mtls.RoleEnvoy
+		c.following, err = cfg.LoadXDSTLS(o)
 	case config.Enforcer, config.RateLimiter:
-		role := string(part)
-		if c.following, err = cfg.LoadXDSTLS(role, log); err == nil {
-			c.serving, err = cfg.LoadServiceTLS(role, log)
+		o.Role = string(part)
+		if c.following, err = cfg.LoadXDSTLS(o); err == nil {
+			c.serving, err = cfg.LoadServiceTLS(o)
 		}
 		c.admin = c.serving
 		return c, err
 	}
 	if err == nil {
-		c.admin, err = cfg.LoadManagementTLS(log)
+		c.admin, err = cfg.LoadManagementTLS(anybody)
 	}
 	return c, err
 }
@@ -53,7 +53,8 @@ func (p *process) shield(l net.Listener, address string) (shielded net.Listener,
 	case p.cfg.Management.TLS.ClientCA == "":
 		return p.tls.admin.ListenAnyone(l), "https"
 	}
-	return p.tls.admin.Listen(l, append([]string{mtls.RoleNone}, mtls.Roles...)...), "https"
+	// why the own role: a health check beside the process has its certificate at hand
+	return p.tls.admin.Listen(l, mtls.RoleNone, mtls.RoleClient, string(p.part)), "https"
 }
 
 // identity is whom the certificates name, for people.

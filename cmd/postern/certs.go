@@ -130,21 +130,24 @@ those labels alone. The role client is for people and programs that read health 
 func newCertsSet() *cobra.Command {
 	var dir *string
 	var ttl time.Duration
+	var apart bool
 	c := &cobra.Command{
-		Use:   "set ROLE[=NAME]…",
+		Use:   "set ROLE[=NAME]… [https=HOST,…]",
 		Short: "Make what is missing of a whole set",
-		Long: `Makes the authority and a certificate for each role named, called as the role unless it has a name. What is there stays, while
-it has a third of its life before it: the command can be repeated, at each start if need be.`,
-		Example: "  postern certs set adapter enforcer ratelimiter envoy=edge-1 envoy=edge-2 client=ops",
-		Args:    usageArgs(cobra.MinimumNArgs(1)),
+		Long: `Makes the authority and a certificate for each role named, called as the role unless it has a name, and one called https that
+consumers see when they call one of its hosts. What is there stays, while it has a third of its life before it: the command can be
+repeated, at each start if need be.`,
+		Example: `  postern certs set adapter enforcer ratelimiter envoy=edge-1 envoy=edge-2 client=ops
+  postern certs set --apart adapter enforcer ratelimiter envoy https=localhost,127.0.0.1`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var leaves []certs.Leaf
 			for _, arg := range args {
-				role, name, _ := strings.Cut(arg, "=")
-				leaf := certs.Leaf{Identity: mtls.Identity{Role: role, Name: cmp.Or(name, role)}, TTL: ttl}
-				if err := leaf.Check(); err != nil {
+				leaf, err := leafOf(arg)
+				if err != nil {
 					return usage(fmt.Errorf("%s: %w", arg, err))
 				}
+				leaf.TTL, leaf.Apart = ttl, apart
 				leaves = append(leaves, leaf)
 			}
 			made, err := certs.Set(*dir, leaves, time.Now())
@@ -156,7 +159,23 @@ it has a third of its life before it: the command can be repeated, at each start
 	}
 	dir = folderFlag(c)
 	c.Flags().DurationVar(&ttl, "ttl", certs.LeafTTL, "how long the certificates are good for, other than the authority's")
+	c.Flags().BoolVar(&apart, "apart", false, "put each into a folder of its own, as tls.crt, tls.key and ca.crt, to give each part its own alone")
 	return c
+}
+
+// leafOf reads an argument of `postern certs set`.
+func leafOf(arg string) (certs.Leaf, error) {
+	role, name, _ := strings.Cut(arg, "=")
+	if role == certs.HTTPS {
+		leaf := certs.Leaf{Identity: mtls.Identity{Role: role, Name: role}}
+		if name == "" {
+			return leaf, errors.New("name the hosts that consumers call: https=localhost,127.0.0.1")
+		}
+		leaf.Hosts = strings.Split(name, ",")
+		return leaf, nil
+	}
+	leaf := certs.Leaf{Identity: mtls.Identity{Role: role, Name: cmp.Or(name, role)}}
+	return leaf, leaf.Check()
 }
 
 // certificate is a Written for machines.
@@ -175,7 +194,7 @@ func tellCertificates(c *cobra.Command, made ...certs.Written) error {
 		list := []certificate{}
 		for _, w := range made {
 			m := certificate{Certificate: w.Cert, Key: w.Key, Authority: w.CA, Labels: w.Identity.Labels, NotAfter: day(w.NotAfter), Kept: w.Kept}
-			if w.Identity.Role != mtls.RoleNone {
+			if w.Identity.Role != mtls.RoleNone && w.Identity.Role != certs.HTTPS {
 				m.Identity = w.Identity.String()
 			}
 			list = append(list, m)
@@ -185,7 +204,11 @@ func tellCertificates(c *cobra.Command, made ...certs.Written) error {
 	out := c.OutOrStdout()
 	for _, w := range made {
 		what := "the authority"
-		if w.Identity.Role != mtls.RoleNone {
+		switch w.Identity.Role {
+		case mtls.RoleNone:
+		case certs.HTTPS:
+			what = "for consumers, over HTTPS"
+		default:
 			what = w.Identity.String()
 			if len(w.Identity.Labels) > 0 {
 				what += " of " + strings.Join(w.Identity.Labels, ", ")
@@ -212,6 +235,8 @@ func tellUse(c *cobra.Command, w certs.Written) {
 	case w.Kept:
 	case role == mtls.RoleNone:
 		fmt.Fprintf(out, "keep %s from the gateway's machines: whoever has it can be any part of the gateway\n", w.Key)
+	case role == certs.HTTPS:
+		fmt.Fprintf(out, "\n# postern.yaml of the adapter, or of `postern run`:\nlisten: {https: 0.0.0.0:9095}\ntls: {certificates: [{cert: %s, key: %s}]}\n", w.Cert, w.Key)
 	case role == mtls.RoleClient:
 		fmt.Fprintf(out, "\n# %s:\ncurl --cert %s --key %s --cacert %s …\n", w.Identity.Name, w.Cert, w.Key, w.CA)
 	case slices.Contains(mtls.Roles, role):

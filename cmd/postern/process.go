@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/postern-gateway/postern/internal/config"
+	"github.com/postern-gateway/postern/internal/mtls"
 	"github.com/postern-gateway/postern/internal/observe"
 	"github.com/postern-gateway/postern/internal/socket"
 )
@@ -49,7 +50,7 @@ type process struct {
 func newProcess(ctx context.Context, cfg *config.Config, log *slog.Logger, part config.Part) (*process, error) {
 	p := &process{cfg: cfg, log: log, part: part, apart: part != config.Run, registry: observe.NewRegistry(), readiness: &readiness{}}
 	var err error
-	if p.tls, err = loadCertificates(cfg, log, part); err != nil {
+	if p.tls, err = loadCertificates(cfg, part, mtls.Options{Log: log, Registerer: p.registry}); err != nil {
 		return nil, err
 	}
 	if err := p.becomeNode(); err != nil {

@@ -31,16 +31,9 @@ A claim is a string, unless := is written for =: then it is JSON.`,
   curl -H "Authorization: Bearer $(postern token)" http://127.0.0.1:9090/petstore/1.0.0/pet/1`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			var err error
 			token.Scopes = strings.Fields(scopes)
-			if token.Claims, err = parseClaims(claims); err != nil {
+			if err := checkToken(&token, claims); err != nil {
 				return usage(err)
-			}
-			switch {
-			case token.TTL <= 0:
-				return usage(fmt.Errorf("--ttl %s: a token must live for some time", token.TTL))
-			case token.TTL > devissuer.MaxTTL:
-				return usage(fmt.Errorf("--ttl %s: a development token lives for %.0fh at most, 30 days; sign another one then, or configure an issuer", token.TTL, devissuer.MaxTTL.Hours()))
 			}
 			cfg, _, err := settings.load(c)
 			if err != nil {
@@ -53,23 +46,7 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 			if jwks != "" {
 				return issuer.Publish(jwks)
 			}
-			now := time.Now()
-			signed, err := issuer.Sign(token, now)
-			if err != nil {
-				return err
-			}
-			if asJSON(c) {
-				out := map[string]any{"token": signed, "expires": now.Add(token.TTL).UTC().Format(time.RFC3339)}
-				if issuer.Made != "" {
-					out["madeKey"] = issuer.Made
-				}
-				return printJSON(c, out)
-			}
-			if issuer.Made != "" {
-				fmt.Fprintf(c.ErrOrStderr(), "%s: made the key %s; a gateway with --dev and this data folder accepts its tokens, one that runs already without it does not\n", self(), issuer.Made)
-			}
-			_, err = fmt.Fprintln(c.OutOrStdout(), signed)
-			return err
+			return signToken(c, issuer, token)
 		},
 	}
 	c.Flags().StringVar(&token.Subject, "sub", "dev", "the subject")
@@ -80,6 +57,39 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 	settings.flags(c)
 	config.Flags(c.Flags(), map[string]string{"dataDir": dataDirUsage})
 	return c
+}
+
+func checkToken(token *devissuer.Token, claims []string) (err error) {
+	if token.Claims, err = parseClaims(claims); err != nil {
+		return err
+	}
+	switch {
+	case token.TTL <= 0:
+		return fmt.Errorf("--ttl %s: a token must live for some time", token.TTL)
+	case token.TTL > devissuer.MaxTTL:
+		return fmt.Errorf("--ttl %s: a development token lives for %.0fh at most, 30 days; sign another one then, or configure an issuer", token.TTL, devissuer.MaxTTL.Hours())
+	}
+	return nil
+}
+
+func signToken(c *cobra.Command, issuer *devissuer.Issuer, token devissuer.Token) error {
+	now := time.Now()
+	signed, err := issuer.Sign(token, now)
+	if err != nil {
+		return err
+	}
+	if asJSON(c) {
+		out := map[string]any{"token": signed, "expires": now.Add(token.TTL).UTC().Format(time.RFC3339)}
+		if issuer.Made != "" {
+			out["madeKey"] = issuer.Made
+		}
+		return printJSON(c, out)
+	}
+	if issuer.Made != "" {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: made the key %s; a gateway with --dev and this data folder accepts its tokens, one that runs already without it does not\n", self(), issuer.Made)
+	}
+	_, err = fmt.Fprintln(c.OutOrStdout(), signed)
+	return err
 }
 
 func parseClaims(pairs []string) (map[string]any, error) {

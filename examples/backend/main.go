@@ -20,8 +20,18 @@ import (
 func main() {
 	listen := flag.String("listen", cmp.Or(os.Getenv("POSTERN_VAR_PETS"), "127.0.0.1:9091"), "address to serve on")
 	ca := flag.String("tls-ca", "", "serve HTTPS with a certificate made at the start, and write the CA that signed it to this file")
+	ping := flag.Bool("ping", false, "serve nothing: ask whether another one serves on -listen")
 	flag.Parse()
 
+	if *ping {
+		connection, err := net.DialTimeout("tcp", *listen, time.Second)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "backend:", err)
+			os.Exit(1)
+		}
+		connection.Close()
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *listen, *ca); err != nil {

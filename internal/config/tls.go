@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/postern-gateway/postern/internal/mtls"
@@ -13,34 +12,34 @@ func (t MutualTLS) Said() bool { return t != MutualTLS{} }
 
 func (t MutualTLS) whole() bool { return t.Cert != "" && t.Key != "" && t.CA != "" }
 
-// LoadXDSTLS reads the certificate with which xDS is served or followed, which must name role; nil, if there is none. The
-// files are followed from then on. Addresses of TCP are TLS then, those of unix sockets are not.
-func (c *Config) LoadXDSTLS(role string, log *slog.Logger) (*mtls.Set, error) {
-	return c.loadTLS("xds.tls", c.XDS.TLS, role, log)
+// LoadXDSTLS reads the certificate with which xDS is served or followed; nil, if there is none. Addresses of TCP are TLS
+// if there is one, those of unix sockets are not.
+func (c *Config) LoadXDSTLS(o mtls.Options) (*mtls.Set, error) {
+	return c.loadTLS("xds.tls", c.XDS.TLS, o)
 }
 
-// LoadServiceTLS does so for what Envoys call: role says which service.
-func (c *Config) LoadServiceTLS(role string, log *slog.Logger) (*mtls.Set, error) {
-	if role == mtls.RoleEnforcer {
-		return c.loadTLS("enforcer.tls", c.Enforcer.TLS, role, log)
+// LoadServiceTLS does so for what Envoys call: the role says which service.
+func (c *Config) LoadServiceTLS(o mtls.Options) (*mtls.Set, error) {
+	if o.Role == mtls.RoleEnforcer {
+		return c.loadTLS("enforcer.tls", c.Enforcer.TLS, o)
 	}
-	return c.loadTLS("ratelimiter.tls", c.RateLimiter.TLS, role, log)
+	return c.loadTLS("ratelimiter.tls", c.RateLimiter.TLS, o)
 }
 
 // LoadManagementTLS does so for the management listener, whose certificate may come from anybody.
-func (c *Config) LoadManagementTLS(log *slog.Logger) (*mtls.Set, error) {
+func (c *Config) LoadManagementTLS(o mtls.Options) (*mtls.Set, error) {
 	t := c.Management.TLS
-	return c.loadTLS("management.tls", MutualTLS{Cert: t.Cert, Key: t.Key, CA: t.ClientCA}, mtls.RoleNone, log)
+	return c.loadTLS("management.tls", MutualTLS{Cert: t.Cert, Key: t.Key, CA: t.ClientCA}, o)
 }
 
-func (c *Config) loadTLS(key string, t MutualTLS, role string, log *slog.Logger) (*mtls.Set, error) {
+func (c *Config) loadTLS(key string, t MutualTLS, o mtls.Options) (*mtls.Set, error) {
 	if !t.Said() {
 		return nil, nil
 	}
 	if c.placeOf(key).source == "" {
 		key = "xds.tls" // where it came from
 	}
-	set, err := mtls.Load(mtls.Files(t), mtls.Options{Role: role, Log: log})
+	set, err := mtls.Load(mtls.Files(t), o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", c.placeOf(key), key, err)
 	}

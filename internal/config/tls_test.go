@@ -50,7 +50,7 @@ func TestTLS(t *testing.T) {
 	if want := (model.Service{Address: "unix:/run/limiter.sock", Timeout: 100 * time.Millisecond}); s.RateLimiter != want {
 		t.Errorf("got %+v, want %+v", s.RateLimiter, want)
 	}
-	_, err = c.LoadXDSTLS(mtls.RoleAdapter, quiet)
+	_, err = c.LoadXDSTLS(mtls.Options{Role: mtls.RoleAdapter, Log: quiet})
 	if want := `:1:74: xds.tls: ` + dir + `/enforcer.pem: its certificate is for role "enforcer" (postern://enforcer/enforcer), and this is for adapter`; err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -59,8 +59,8 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, load := range map[string]func(string, *slog.Logger) (*mtls.Set, error){"xds": c.LoadXDSTLS, "enforcer": c.LoadServiceTLS} {
-		set, err := load(mtls.RoleEnforcer, quiet)
+	for name, load := range map[string]func(mtls.Options) (*mtls.Set, error){"xds": c.LoadXDSTLS, "enforcer": c.LoadServiceTLS} {
+		set, err := load(mtls.Options{Role: mtls.RoleEnforcer, Log: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,8 +76,8 @@ func TestNoTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := c.LoadXDSTLS(mtls.RoleAdapter, nil)
-	management, err2 := c.LoadManagementTLS(nil)
+	set, err := c.LoadXDSTLS(mtls.Options{Role: mtls.RoleAdapter})
+	management, err2 := c.LoadManagementTLS(mtls.Options{})
 	if set != nil || management != nil || err != nil || err2 != nil {
 		t.Errorf("got %v, %v, %v, %v", set, management, err, err2)
 	}
@@ -91,7 +91,7 @@ func TestManagementTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := c.LoadManagementTLS(slog.New(slog.DiscardHandler))
+	set, err := c.LoadManagementTLS(mtls.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil || set.Identity().Name != "adapter" {
 		t.Errorf("got %v", err)
 	}
@@ -106,7 +106,7 @@ func TestTLSPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.LoadXDSTLS(mtls.RoleEnvoy, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := c.LoadXDSTLS(mtls.Options{Role: mtls.RoleEnvoy, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Error(err)
 	}
 }

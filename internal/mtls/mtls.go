@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Files are the certificate (with what leads from it to the authority, if anything), its key, and the authorities that
@@ -27,6 +29,8 @@ type Options struct {
 	Role string
 	// Log is told about reloads, and who was turned away. nil: slog.Default().
 	Log *slog.Logger
+	// Registerer takes the metrics; nil: nobody's.
+	Registerer prometheus.Registerer
 }
 
 // Set is a certificate, its key and the authorities, as the files have them now: they are looked at for each handshake.
@@ -57,7 +61,7 @@ func Load(files Files, o Options) (*Set, error) {
 	}
 	s.now.Store(m)
 	s.warnOf(m)
-	return s, nil
+	return s, s.register(o.Registerer)
 }
 
 // Identity is whom the own certificate names.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -254,14 +256,14 @@ func TestPeer(t *testing.T) {
 	a := newAuthority(t)
 	s := serve(t, a.issue(mtls.RoleRateLimiter, "limiter-1", 0), mtls.RoleEnvoy, mtls.RoleEnforcer)
 	for _, role := range []string{mtls.RoleEnvoy, mtls.RoleEnforcer} {
-		client := load(t, a.issue(role, "edge-1", 0, "blue", "a b"), nil)
+		client := load(t, a.issue(role, role+"-1", 0, "blue", "a.b"), nil)
 		if err := ask(t, connect(t, s.address, client.ClientCredentials(mtls.RoleRateLimiter))); err != nil {
 			t.Fatal(err)
 		}
 		s.mu.Lock()
 		got := s.who[len(s.who)-1]
 		s.mu.Unlock()
-		if got.String() != "postern://"+role+"/edge-1" || strings.Join(got.Labels, ",") != "blue,a b" {
+		if got.String() != "postern://"+role+"/"+role+"-1" || strings.Join(got.Labels, ",") != "blue,a.b" {
 			t.Errorf("got %s %q", got, got.Labels)
 		}
 	}
@@ -456,5 +458,44 @@ func TestLoadWarns(t *testing.T) {
 			load(t, c.files, log.logger())
 			log.wait(t, c.words)
 		})
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	files := a.issue(mtls.RoleAdapter, "adapter-1", 0)
+	registry := prometheus.NewRegistry()
+	var sets []*mtls.Set
+	for range 2 { // one certificate for two listeners
+		s, err := mtls.Load(files, mtls.Options{Log: slog.New(slog.DiscardHandler), Registerer: registry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, s)
+	}
+	for _, s := range sets {
+		conn, err := net.Dial("tcp", serveHTTP(t, s, mtls.RoleClient))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
+	}
+	value := func(name string) float64 {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if m := f.GetMetric()[0]; f.GetName() == name {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+		return -1
+	}
+	until(t, "both refusals are counted", func() bool { return value("postern_mtls_refused_total") == 2 })
+	if got := value("postern_mtls_certificate_not_after_timestamp_seconds"); got != float64(sets[0].NotAfter().Unix()) {
+		t.Errorf("it expires at %v", got)
 	}
 }

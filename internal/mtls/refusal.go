@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // reason says in plain words why a handshake came to nothing; it is about the other side. "": it went away without a
@@ -82,7 +84,8 @@ const (
 
 // refusals logs who was turned away, so that whoever knocks all day does not fill the disk.
 type refusals struct {
-	log *slog.Logger
+	log   *slog.Logger
+	count prometheus.Counter
 
 	mu   sync.Mutex
 	told map[string]*told
@@ -96,6 +99,7 @@ type told struct {
 // tell logs that a handshake with remote came to nothing.
 func (r *refusals) tell(remote net.Addr, err error) {
 	if words := reason(err); words != "" {
+		r.count.Inc()
 		r.say(remote, "connection refused", words)
 	}
 }

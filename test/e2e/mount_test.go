@@ -21,10 +21,10 @@ type mount struct {
 	version int
 }
 
-func newMount(t *testing.T, name string, files map[string]string) *mount {
+func newMount(t *testing.T, folder string, files map[string]string) *mount {
 	t.Helper()
-	m := &mount{t: t, folder: filepath.Join(fixture.TempDir(t), name)}
-	m.do(os.Mkdir(m.folder, 0o755))
+	m := &mount{t: t, folder: folder}
+	m.do(os.MkdirAll(m.folder, 0o755))
 	m.put(files)
 	return m
 }
@@ -83,7 +83,7 @@ func TestProjectInAConfigMap(t *testing.T) {
 			"api_definitions/always.yaml": definition("Always", "/always", b.URL),
 		}
 	}
-	m := newMount(t, "shop", project("/one"))
+	m := newMount(t, filepath.Join(fixture.TempDir(t), "shop"), project("/one"))
 	g := start(t, nil, m.folder)
 	if a := g.get("GET", "/shop/one", ""); a.status != 200 {
 		t.Fatalf("what is mounted is not served: %d %s", a.status, a.body)
@@ -120,7 +120,7 @@ func TestArchiveInAConfigMap(t *testing.T) {
 		}
 		return map[string]string{"shop.zip": string(content)}
 	}
-	m := newMount(t, "projects", archive("/one"))
+	m := newMount(t, filepath.Join(fixture.TempDir(t), "projects"), archive("/one"))
 	g := start(t, nil, filepath.Join(m.folder, "shop.zip"))
 	if a := g.get("GET", "/shop/one", ""); a.status != 200 {
 		t.Fatalf("what is mounted is not served: %d %s", a.status, a.body)

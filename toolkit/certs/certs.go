@@ -38,11 +38,36 @@ const (
 // early is how far the clocks of two machines may differ.
 const early = 5 * time.Minute
 
+// HTTPS is in the place of a role for the certificate that consumers see. It names no part of the gateway, so that nobody
+// becomes one by having its key, as every Envoy does.
+const HTTPS = "https"
+
 // Leaf is a certificate to be made.
 type Leaf struct {
 	mtls.Identity
 	Hosts []string // names and addresses, for clients that compare them; Postern's own do not
 	TTL   time.Duration
+	// Apart: in a folder of its own that is called as it is, as tls.crt, tls.key and ca.crt, to be given away alone.
+	Apart bool
+}
+
+// String is whom it names.
+func (l Leaf) String() string {
+	if l.Role == HTTPS {
+		return mtls.Identity{}.String()
+	}
+	return l.Identity.String()
+}
+
+// files are where it belongs.
+func (l Leaf) files(dir string) Written {
+	w := Written{Cert: filepath.Join(dir, l.Name+".pem"), Key: filepath.Join(dir, l.Name+".key"), CA: filepath.Join(dir, AuthorityFile)}
+	if l.Apart {
+		dir = filepath.Join(dir, l.Name)
+		w = Written{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key"), CA: filepath.Join(dir, "ca.crt")}
+	}
+	w.Identity = l.Identity
+	return w
 }
 
 // Written is a certificate that lies in a folder.
@@ -106,9 +131,11 @@ func Issue(dir string, l Leaf, existing Existing, now time.Time) (Written, error
 	if err != nil {
 		return Written{}, err
 	}
-	w := Written{
-		Cert: filepath.Join(dir, l.Name+".pem"), Key: filepath.Join(dir, l.Name+".key"), CA: filepath.Join(dir, AuthorityFile),
-		Identity: l.Identity,
+	w := l.files(dir)
+	if l.Apart {
+		if err := a.copyTo(w.CA); err != nil {
+			return Written{}, err
+		}
 	}
 	there, err := both(w.Cert, w.Key)
 	switch {
@@ -139,7 +166,13 @@ func Issue(dir string, l Leaf, existing Existing, now time.Time) (Written, error
 var hosts = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
 
 func (l Leaf) check() error {
-	if err := l.Check(); err != nil {
+	who := l.Identity
+	if l.Role == HTTPS {
+		if who.Role = mtls.RoleClient; len(l.Hosts) == 0 { // the name is to be checked all the same
+			return errors.New("a certificate for HTTPS needs the hosts that consumers call")
+		}
+	}
+	if err := who.Check(); err != nil {
 		return err
 	}
 	if l.Name+".pem" == AuthorityFile {
@@ -166,7 +199,10 @@ func (l Leaf) template(serial *big.Int, now time.Time) *x509.Certificate {
 		SerialNumber: serial, Subject: pkix.Name{CommonName: l.Name[:min(len(l.Name), 64)], OrganizationalUnit: []string{l.Role}},
 		NotBefore: now.Add(-early), NotAfter: now.Add(l.TTL),
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: usages[l.Role], URIs: l.URIs(),
+		ExtKeyUsage: usages[l.Role],
+	}
+	if l.Role != HTTPS {
+		c.URIs = l.URIs()
 	}
 	for _, host := range l.Hosts {
 		if address := net.ParseIP(host); address != nil {
@@ -185,6 +221,7 @@ var usages = map[string][]x509.ExtKeyUsage{
 	mtls.RoleEnforcer:    {x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	mtls.RoleRateLimiter: {x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	mtls.RoleClient:      {x509.ExtKeyUsageClientAuth},
+	HTTPS:                {x509.ExtKeyUsageServerAuth},
 }
 
 func newKey() (*ecdsa.PrivateKey, *big.Int, error) {

@@ -218,3 +218,27 @@ func TestSet(t *testing.T) {
 		}
 	}
 }
+
+func TestHTTPSNamesNoPart(t *testing.T) {
+	t.Parallel()
+	dir := initialize(t)
+	w, err := Issue(dir, leaf(HTTPS, "https", func(l *Leaf) { l.Hosts, l.Apart = []string{"localhost", "127.0.0.1"}, true }), Refuse, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := read(t, w.Cert)
+	if who, err := mtls.IdentityOf(c); err != nil || who.Role != mtls.RoleNone || len(c.URIs) > 0 {
+		t.Errorf("it names %s, %v", who, err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(content(t, w.CA))
+	if _, err := c.Verify(x509.VerifyOptions{DNSName: "localhost", Roots: pool, CurrentTime: now}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Issue(dir, leaf(HTTPS, "other"), Refuse, now); err == nil || !strings.Contains(err.Error(), "needs the hosts") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Issue(dir, leaf(HTTPS, "a/b", func(l *Leaf) { l.Hosts = []string{"localhost"} }), Refuse, now); err == nil {
+		t.Error("a name that leads elsewhere was taken")
+	}
+}

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
@@ -41,6 +42,19 @@ func open(dir string, now time.Time) (authority, error) {
 		return authority{}, fmt.Errorf("%s expired at %s; make a new authority in another folder", cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return authority{pair.Leaf, key}, nil
+}
+
+// copyTo puts the authority's certificate beside that of a leaf, unless it is there.
+func (a authority) copyTo(path string) error {
+	if there, err := os.ReadFile(path); err == nil {
+		if block, _ := pem.Decode(there); block != nil && bytes.Equal(block.Bytes, a.certificate.Raw) {
+			return nil
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return put(path, "CERTIFICATE", a.certificate.Raw, 0o644)
 }
 
 // write signs a certificate and puts it and its key where they belong: the key first, because who sees a new certificate
