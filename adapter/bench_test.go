@@ -117,6 +117,37 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
+// BenchmarkEditAmongLabels is the same edit, of 1,000 APIs in one label and spread over 100, with a gateway of each: what
+// there is besides must not matter.
+func BenchmarkEditAmongLabels(b *testing.B) {
+	const n = 1000
+	for _, labels := range []int{1, 100} {
+		b.Run(fmt.Sprint(labels), func(b *testing.B) {
+			p := newSite(b)
+			folders := p.many(n)
+			for i, folder := range folders {
+				p.labels(folder, fmt.Sprint("l", i%labels))
+			}
+			p.start(func(o *Options) { o.Watch.Quiet = time.Millisecond }, folders...)
+			var gateways []*xdstest.Gateway
+			for i := range labels {
+				gateways = append(gateways, p.gateway(fmt.Sprint("gw", i), xds.RoleEnvoy, xdstest.Options{Node: xds.Node{Label: fmt.Sprint("l", i)}}))
+			}
+			p.until("serving", func() bool { return p.Started() && p.Serving() })
+			runtime.GC()
+			cpu, i := cpuTime(b), 0
+			for b.Loop() {
+				i++
+				name, gw := fmt.Sprintf("api%05d", i%n), gateways[i%n%labels]
+				old := gw.Version(xds.RouteType, name)
+				p.one(i%n, fmt.Sprint("/v", i))
+				gw.Wait("the edit", func(have map[string]map[string]string) bool { return have[xds.RouteType][name] != old })
+			}
+			b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N)/1e3, "cpu-µs/op")
+		})
+	}
+}
+
 // BenchmarkEnvoy is an edit until a real Envoy has it, and reports how long adapter and Envoy took from
 // their start until everything was served.
 func BenchmarkEnvoy(b *testing.B) {

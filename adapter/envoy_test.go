@@ -141,9 +141,10 @@ func TestProjectsMoveBetweenEnvoys(t *testing.T) {
 		urls[label] = "http://" + e.Address(t, translate.HTTPListener)
 	}
 	for label, want := range map[string]string{"a": "blue", "b": "green"} {
-		if status, backend := get(urls[label] + "/pets/pet"); status != http.StatusOK || backend != want {
-			t.Fatalf("label %s: status %d, backend %q", label, status, backend)
-		}
+		fixture.WaitFor(t, "label "+label+" serving "+want, func() bool { // p.Serving speaks of who is connected
+			status, backend := get(urls[label] + "/pets/pet")
+			return status == http.StatusOK && backend == want
+		})
 	}
 
 	stops := []func(){load(t, urls["a"]+"/pets/pet"), load(t, urls["b"]+"/pets/pet")}

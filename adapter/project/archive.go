@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -29,6 +30,9 @@ const (
 // nowhere. The closer must be closed when the files are no longer read.
 func Open(name string) (fs.FS, io.Closer, error) {
 	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("there is no project %s: %w", name, fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("open project: %w", err)
 	}
@@ -46,6 +50,10 @@ func Open(name string) (fs.FS, io.Closer, error) {
 	files, err := OpenZip(file, info.Size())
 	if err != nil {
 		file.Close() //nolint:errcheck // it was only read
+		switch path.Ext(name) {
+		case ".yaml", ".yml", ".json":
+			return nil, nil, fmt.Errorf("%s is no project, which is a folder or a zip archive; make one of a definition: postern init NAME --openapi %s", name, name)
+		}
 		return nil, nil, fmt.Errorf("open project %s: %w", name, err)
 	}
 	return files, file, nil
@@ -63,6 +71,9 @@ func OpenZip(r io.ReaderAt, size int64) (fs.FS, error) {
 		return nil, badArchive("", "the archive has more than %d entries", maxEntries)
 	}
 	archive, err := zip.NewReader(r, size)
+	if errors.Is(err, zip.ErrFormat) {
+		return nil, badArchive("", "this is neither a folder nor a zip archive")
+	}
 	if err != nil {
 		return nil, badArchive("", "this is not a zip archive: %v", err)
 	}

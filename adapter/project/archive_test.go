@@ -76,8 +76,8 @@ func TestHostileZips(t *testing.T) {
 		archive []byte
 		want    string
 	}{
-		"not a zip":        {[]byte("PK, but no"), "not a zip"},
-		"empty":            {nil, "not a zip"},
+		"not a zip":        {[]byte("PK, but no"), "nor a zip archive"},
+		"empty":            {nil, "nor a zip archive"},
 		"parent":           {zipped(t, [2]string{"../evil.yaml", "x"}), "leads out"},
 		"parent inside":    {zipped(t, [2]string{"a/../../evil.yaml", "x"}), "leads out"},
 		"absolute":         {zipped(t, [2]string{"/etc/passwd", "x"}), "leads out"},

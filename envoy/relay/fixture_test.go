@@ -94,7 +94,8 @@ type adapter struct {
 	address string
 	content *content
 	events  chan xds.Event
-	refuse  func(xds.Node) error // who may not connect
+	options []grpc.ServerOption
+	allow   func(context.Context, xds.Node) error
 
 	mu     sync.Mutex
 	sent   map[string]int // by "type name@version"
@@ -106,7 +107,7 @@ func newAdapter(t *testing.T, c *content) *adapter {
 	t.Helper()
 	a := &adapter{
 		t: t, address: "unix:" + filepath.Join(fixture.TempDir(t), "a.sock"), content: c,
-		events: make(chan xds.Event, 1<<16), sent: map[string]int{}, refuse: func(xds.Node) error { return nil },
+		events: make(chan xds.Event, 1<<16), sent: map[string]int{},
 	}
 	t.Cleanup(a.kill)
 	return a
@@ -122,13 +123,14 @@ func (a *adapter) start() *adapter {
 		Find: func(_ context.Context, _ xds.Node, typeURL string) (*xds.Cache, error) {
 			return a.content.cache(typeURL), nil
 		},
-		Authorize: func(_ context.Context, n xds.Node) error { return a.refuse(n) },
+		Authorize: a.allow,
 		Notify:    func(e xds.Event) { a.events <- e },
 	})
 	count := func(srv any, g grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		return handler(srv, counting{g, a})
 	}
-	server, done := grpc.NewServer(append(xds.GRPCOptions(), grpc.StreamInterceptor(count))...), make(chan struct{})
+	options := append(xds.GRPCOptions(), grpc.StreamInterceptor(count))
+	server, done := grpc.NewServer(append(options, a.options...)...), make(chan struct{})
 	s.Register(server)
 	a.mu.Lock()
 	a.server, a.done = server, done
@@ -232,10 +234,19 @@ func newRig(t *testing.T, file string, addresses ...string) *rig {
 			t.Logf("the relay said:\n%s", r.log)
 		}
 	})
-	if r.Relay, err = relay.New(relay.Options{Addresses: addresses, Store: r.store, Log: r.log.logger()}); err != nil {
-		t.Fatal(err)
+	r.with(relay.Options{Addresses: addresses})
+	return r
+}
+
+// with replaces the relay by one of these options.
+func (r *rig) with(o relay.Options) *rig {
+	r.t.Helper()
+	o.Store, o.Log = r.store, r.log.logger()
+	var err error
+	if r.Relay, err = relay.New(o); err != nil {
+		r.t.Fatal(err)
 	}
-	t.Cleanup(r.Close)
+	r.t.Cleanup(r.Close)
 	return r
 }
 

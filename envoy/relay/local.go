@@ -12,11 +12,11 @@ import (
 )
 
 // fromDisk serves what is kept until an adapter can be reached.
-func (s *session) fromDisk(why error) error {
-	s.relay.fromDisk(s, why)
+func (s *session) fromDisk() error {
+	news := s.relay.fromDisk(s)
 	looking, stop := context.WithCancel(s.ctx)
 	defer stop()
-	go s.look(looking)
+	go s.look(looking, news)
 	caches := map[string]*xds.Cache{}
 	server := xds.NewServer(xds.ServerOptions{
 		Find: func(_ context.Context, _ xds.Node, typeURL string) (*xds.Cache, error) {
@@ -56,14 +56,18 @@ func (s *session) cache(typeURL string) (*xds.Cache, error) {
 	return c, nil
 }
 
-// look ends the session when there is an adapter.
-func (s *session) look(ctx context.Context) {
+// look ends the session when there is an adapter. First it tells why there is none, if that is news.
+func (s *session) look(ctx context.Context, news bool) {
+	if news {
+		s.relay.log.Warn("no adapter answers; serving the last good configuration from disk", "as_of", s.relay.Status().AsOf.UTC().Format(time.RFC3339), "err", s.why())
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(lookEvery):
 		}
+		s.relay.remind(s)
 		for _, k := range s.relay.inTurn() {
 			if k.usable() {
 				s.cancel(errBack)

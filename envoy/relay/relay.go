@@ -78,7 +78,8 @@ type Relay struct {
 	first   int        // the link to begin with
 	status  Status
 	told    string // the source that the log was told of: an address, or disk, or none
-	waits   bool   // the log was told that Envoy waits
+	// reminded is when the log was told last that no adapter answers.
+	reminded time.Time
 }
 
 // New returns a relay; it connects when Envoy does.
@@ -229,17 +230,16 @@ func (r *Relay) lost(s *session, k *link, err error) {
 	r.log.Warn("adapter lost; envoy keeps what it has", "address", k.address, "err", words(err))
 }
 
-// fromDisk: no adapter answers, and what is kept is served on this stream.
-func (r *Relay) fromDisk(s *session, why error) {
+// fromDisk: no adapter answers, and what is kept is served on this stream. It returns whether that is news.
+func (r *Relay) fromDisk(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.current != s {
-		return
-	}
-	if r.tell(FromDisk) != FromDisk {
-		r.log.Warn("no adapter answers; serving the last good configuration from disk", "as_of", r.status.AsOf.UTC().Format(time.RFC3339), "err", why)
+		return false
 	}
 	r.becomes(FromDisk)
+	r.reminded = time.Now()
+	return r.tell(FromDisk) != FromDisk
 }
 
 // nothing: no adapter answers, and nothing is kept.
@@ -249,9 +249,26 @@ func (r *Relay) nothing(s *session, why error) {
 	if r.current != s {
 		return
 	}
-	if r.tell(FromNowhere) != FromNowhere || !r.waits {
-		r.waits = true
+	if r.tell(FromNowhere); time.Since(r.reminded) > remindEvery {
+		r.reminded = time.Now()
 		r.log.Warn("no adapter answers, and there is no last good configuration to serve; envoy waits", "err", why)
+	}
+}
+
+// remindEvery is how often the log is told again that no adapter answers, and why.
+const remindEvery = time.Minute
+
+// remind says that envoy is still served from disk, from time to time.
+func (r *Relay) remind(s *session) {
+	r.mu.Lock()
+	due := r.current == s && r.status.Source == FromDisk && time.Since(r.reminded) > remindEvery
+	if due {
+		r.reminded = time.Now()
+	}
+	since := r.status.Since
+	r.mu.Unlock()
+	if due {
+		r.log.Warn("no adapter answers still; serving from disk", "since", since.UTC().Format(time.RFC3339), "err", s.why())
 	}
 }
 

@@ -230,7 +230,7 @@ func TestRefusedByTheAdapter(t *testing.T) {
 	t.Parallel()
 	a := newAdapter(t, newContent())
 	asked := 0
-	a.refuse = func(xds.Node) error {
+	a.allow = func(context.Context, xds.Node) error {
 		asked++
 		return status.Error(codes.PermissionDenied, "this certificate is for another label")
 	}

@@ -250,12 +250,11 @@ func (s *session) up(up upstream, b *book, down <-chan error, heard *atomic.Bool
 
 // withoutAdapter serves what is kept, if it is enough.
 func (s *session) withoutAdapter() error {
-	why := s.why()
 	if !s.relay.ledger.sufficient() {
-		s.relay.nothing(s, why)
+		s.relay.nothing(s, s.why())
 		return status.Error(unavailable, "no adapter answers, and no configuration is kept")
 	}
-	return s.fromDisk(why)
+	return s.fromDisk()
 }
 
 // why no adapter answers.

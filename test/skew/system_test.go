@@ -1,0 +1,241 @@
+package skew
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postern-gateway/postern/test/fixture"
+	"github.com/postern-gateway/postern/test/idp"
+)
+
+// often is how many calls the operations of the system's API are good for.
+const often = 5
+
+// system is one gateway in parts, each of a version.
+type system struct {
+	t          *testing.T
+	folder     string
+	address    string // of the data plane
+	management string // of the adapter
+	keys       *idp.Provider
+	backend    *fixture.Backend
+	logs       map[string]*output
+}
+
+// versions say which build a part is of; those that are not named are of the current one.
+type versions map[string]string
+
+// parts are the programs of a gateway.
+var parts = []string{"adapter", "enforcer", "ratelimiter", "envoy"}
+
+// start starts a gateway of one API, with a token and limits, and waits until it serves. /x is its first operation.
+func start(t *testing.T, of versions) *system {
+	t.Helper()
+	envoy := fixture.EnvoyPath(t)
+	s := &system{
+		t: t, folder: fixture.TempDir(t), address: free(t), management: free(t), keys: idp.New("ES256"), logs: map[string]*output{},
+		backend: fixture.StartBackend(t, "pets", fixture.BackendOptions{}),
+	}
+	t.Cleanup(s.keys.Close)
+	s.write("postern.yaml", fmt.Sprintf(`
+dataDir: data
+listen: {http: %q}
+management: {listen: %q}
+xds: {addresses: ["unix:data/xds.sock"]}
+enforcer: {admin: %q}
+ratelimiter: {admin: %q}
+envoy: {path: %q, id: gw-1, concurrency: 1, drain: 100ms}
+log: {format: json}
+issuers: [{issuer: %q, jwks: {uri: %q}}]
+`, s.address, s.management, free(t), free(t), envoy, s.keys.URL, s.keys.JWKS()))
+	s.write("pets/policies.yaml", fmt.Sprintf("policies:\n- {name: few, per: [operation], limit: %d, window: 1d}\n", often))
+	s.serve("/x")
+	for _, name := range parts {
+		version := of[name]
+		if version == "" {
+			version = current
+		}
+		s.run(name, programs[version])
+	}
+	s.until("it serves", func() bool { return s.get("/x", "").StatusCode == http.StatusUnauthorized })
+	return s
+}
+
+// serve makes the API one of these operations.
+func (s *system) serve(paths ...string) {
+	s.t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, `openapi: 3.0.3
+info: {title: pets, version: 1.0.0}
+x-wso2-basePath: /pets
+x-wso2-production-endpoints: {urls: ["http://%s:%d"]}
+components: {securitySchemes: {jwt: {type: http, scheme: bearer}}}
+security: [{jwt: []}]
+paths:
+`, s.backend.Host, s.backend.Port)
+	for _, path := range paths {
+		fmt.Fprintf(&b, "  %s: {get: {x-postern-limits: [few], responses: {\"200\": {description: ok}}}}\n", path)
+	}
+	s.write("pets/api_definitions/pets.yaml", b.String())
+}
+
+// write replaces a file at once.
+func (s *system) write(name, text string) {
+	s.t.Helper()
+	file := filepath.Join(s.folder, name)
+	err := os.MkdirAll(filepath.Dir(file), 0o755)
+	if err == nil {
+		err = os.WriteFile(file+"~", []byte(text), 0o600)
+	}
+	if err == nil {
+		err = os.Rename(file+"~", file)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// run runs a part until the test ends.
+func (s *system) run(name, program string) {
+	s.t.Helper()
+	arguments := []string{name, "--config", "postern.yaml"}
+	switch name {
+	case "adapter":
+		arguments = append(arguments, "pets")
+	case "envoy":
+		arguments = append(arguments, "--management-listen", free(s.t))
+	}
+	log := &output{}
+	s.logs[name] = log
+	cmd := exec.Command(program, arguments...)
+	cmd.Dir, cmd.Stderr = s.folder, log
+	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-exited:
+			if err != nil {
+				s.t.Errorf("%s ended: %v", name, err)
+			}
+		case <-time.After(fixture.Patience):
+			s.t.Errorf("%s goes on after SIGTERM", name)
+			_ = cmd.Process.Kill()
+			<-exited
+		}
+		if s.t.Failed() {
+			s.t.Logf("what %s said:\n%s", name, log)
+		}
+	})
+}
+
+// get calls an operation; without an answer the status is 0.
+func (s *system) get(path, token string) *http.Response {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+"/pets"+path, http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return &http.Response{}
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	return response
+}
+
+// until waits for what takes a moment.
+func (s *system) until(what string, holds func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(2 * fixture.Patience); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// gateways is what `postern gateways` of this build says of the adapter.
+func (s *system) gateways() (r struct {
+	Adapter  string
+	Gateways []struct{ Role, Version, State string }
+	Labels   []struct{ Live, Stale, Rejected int }
+},
+) {
+	s.t.Helper()
+	out, err := exec.Command(programs[current], "gateways", "--server", "http://"+s.management, "--output", "json").Output()
+	if err == nil {
+		err = json.Unmarshal(out, &r)
+	}
+	if err != nil {
+		s.t.Fatalf("postern gateways: %v in %s", err, out)
+	}
+	return r
+}
+
+// protects checks that an operation asks for a token and stops at its limit.
+func (s *system) protects(path string) {
+	s.t.Helper()
+	token := s.keys.Token(nil)
+	if got := s.get(path, "").StatusCode; got != http.StatusUnauthorized {
+		s.t.Errorf("%s without a token: %d", path, got)
+	}
+	if got := s.get(path, "x.y.z").StatusCode; got != http.StatusUnauthorized {
+		s.t.Errorf("%s with a bad token: %d", path, got)
+	}
+	for i := range often {
+		if r := s.get(path, token); r.StatusCode != http.StatusOK || r.Header.Get("X-RateLimit-Remaining") != fmt.Sprint(often-1-i) {
+			s.t.Errorf("%s, call %d: %d, remaining %q", path, i+1, r.StatusCode, r.Header.Get("X-RateLimit-Remaining"))
+		}
+	}
+	if r := s.get(path, token); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
+		s.t.Errorf("%s beyond its limit: %d, %v", path, r.StatusCode, r.Header)
+	}
+}
+
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// output is a buffer that may be read while it is written.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
