@@ -85,6 +85,7 @@ func (p *part) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	host.readiness.start()
 	about = append([]any{"version", versionName()}, append(about, "admin", host.management, "tls", host.identity())...)
 	log.Info("postern "+string(p.name)+" has started", about...)
 	return p.live(ctx, k)

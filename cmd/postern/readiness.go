@@ -8,6 +8,7 @@ import (
 // readiness is why not everything committed is served. An Envoy is asked about once it is said to be needed.
 type readiness struct {
 	mu      sync.Mutex
+	started bool // everybody who has a reason has been added
 	needed  bool // an Envoy
 	envoy   bool
 	served  bool // it was live once
@@ -51,6 +52,13 @@ func (r *readiness) until(ready func() bool, reason string) {
 	})
 }
 
+// start says that everybody has been added: who asks before must not be told that nothing is missing.
+func (r *readiness) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.started = true
+}
+
 // needEnvoy says that nothing is served without one.
 func (r *readiness) needEnvoy() {
 	r.mu.Lock()
@@ -74,10 +82,13 @@ func (r *readiness) end() {
 // reasons are none if the gateway is ready.
 func (r *readiness) reasons() []string {
 	r.mu.Lock()
-	waiters, envoy, served, ending := slices.Clone(r.waiters), r.envoy || !r.needed, r.served, r.ending
+	waiters, envoy, served, started, ending := slices.Clone(r.waiters), r.envoy || !r.needed, r.served, r.started, r.ending
 	r.mu.Unlock()
-	if ending {
+	switch {
+	case ending:
 		return []string{"the gateway is stopping"}
+	case !started:
+		return []string{"the gateway is starting"}
 	}
 	var reasons []string
 	switch {

@@ -179,6 +179,7 @@ func (r *runner) start(g *gateway) error {
 			return err
 		}
 	}
+	g.readiness.start()
 	return nil
 }
 

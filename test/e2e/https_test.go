@@ -6,7 +6,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,4 +93,69 @@ func TestHTTPSAlone(t *testing.T) {
 	if code := again.exit(); code != 1 || !strings.Contains(again.stderr.String(), config+":5:5: tls.certificates[0]: private key: open "+filepath.Join(dir, "shop.key")+": no such file") {
 		t.Errorf("exit %d:\n%s", code, again.stderr)
 	}
+}
+
+// apart starts one service of a gateway, in a data folder that it shares with others, until the test ends or stop.
+func apart(t *testing.T, dataDir string, args ...string) (stderr *output, stop func()) {
+	t.Helper()
+	cmd := command(t, dataDir, append(args, "--management-listen", address(t))...)
+	cmd.Env = append(cmd.Env, "POSTERN_ENVOY_CONCURRENCY=1", "POSTERN_ENVOY_DRAIN=0s")
+	stderr = &output{}
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		_ = cmd.Wait() // how it ends is another test's
+		if t.Failed() {
+			t.Logf("%s said:\n%s", args[0], stderr)
+		}
+	})
+	t.Cleanup(stop)
+	return stderr, stop
+}
+
+// TestHTTPSWithoutAnAdapter: an Envoy that starts while no adapter is there shows the last good certificate, and the
+// current one as soon as an adapter is back.
+func TestHTTPSWithoutAnAdapter(t *testing.T) {
+	t.Parallel()
+	https, dir, authority := address(t), fixture.TempDir(t), fixture.NewAuthority(t)
+	config, data := filepath.Join(dir, "postern.yaml"), filepath.Join(dir, "data")
+	text := "listen: {http: '" + address(t) + "', https: '" + https + "'}\ntls: {certificates: [{cert: shop.pem, key: shop.key}]}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	put := func() string {
+		c := authority.Issue(t, time.Hour, "shop.test")
+		c.Write(t, filepath.Join(dir, "shop.pem"), filepath.Join(dir, "shop.key"))
+		return c.Serial
+	}
+	shown := func() string {
+		conn, err := tls.Dial("tcp", https, &tls.Config{ServerName: "shop.test", RootCAs: authority.Pool})
+		if err != nil {
+			return err.Error()
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	old := put()
+	_, stopAdapter := apart(t, data, "adapter", petstore, "--config", config)
+	envoy, _ := apart(t, data, "envoy", "--config", config)
+	fixture.WaitFor(t, "the certificate", func() bool { return shown() == old })
+
+	stopAdapter()
+	next := put()
+	pid := regexp.MustCompile(`msg="envoy is live".* pid=(\d+)`).FindStringSubmatch(envoy.String())
+	if pid == nil {
+		t.Fatalf("no Envoy is live:\n%s", envoy)
+	}
+	if n, _ := strconv.Atoi(pid[1]); syscall.Kill(n, syscall.SIGKILL) != nil {
+		t.Fatalf("no process %s", pid[1])
+	}
+	fixture.WaitFor(t, "another Envoy", func() bool { return strings.Count(envoy.String(), "envoy is live") == 2 })
+	fixture.WaitFor(t, "the last good certificate", func() bool { return shown() == old })
+
+	apart(t, data, "adapter", petstore, "--config", config)
+	fixture.WaitFor(t, "the new certificate", func() bool { return shown() == next })
 }
