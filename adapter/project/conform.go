@@ -3,6 +3,8 @@ package project
 import (
 	"slices"
 	"strings"
+
+	"github.com/postern-gateway/postern/adapter/model"
 )
 
 // conforms refuses what does not stand in the definition as OpenAPI has it, each value once. It is asked only about
@@ -23,7 +25,7 @@ type conformer struct {
 
 // check refuses what does not stand at n as the rule has it.
 func (c *conformer) check(n *node, r rule, what string) {
-	if n == nil || n.kind == null || c.seen[n] {
+	if n == nil || n.kind == null || c.seen[n] || c.told[model.Refused] > maxProblems {
 		return
 	}
 	c.seen[n] = true

@@ -94,6 +94,10 @@ func FuzzJSON(f *testing.F) {
 		}
 	})
 	f.Fuzz(func(t *testing.T, definition []byte) {
+		deep := bytes.Count(definition, []byte("["))+bytes.Count(definition, []byte("{")) > maxDepth
+		if m := (jsonMistake{data: definition}); !deep && m.document() != json.Valid(definition) {
+			t.Fatalf("the mistake in it is %q, valid is %v", m.words, json.Valid(definition))
+		}
 		if root, err := readJSON("a.json", definition); err == nil {
 			var want, got any
 			if err := json.Unmarshal(definition, &want); err != nil {

@@ -39,7 +39,7 @@ func (m *jsonMistake) peek() byte {
 	if m.offset == len(m.data) {
 		return 0
 	}
-	return m.data[m.offset]
+	return max(m.data[m.offset], 1) // why: a NUL is not the end, and as wrong as any other control character
 }
 
 func (m *jsonMistake) document() bool {
