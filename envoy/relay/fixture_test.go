@@ -234,14 +234,19 @@ func newRig(t *testing.T, file string, addresses ...string) *rig {
 			t.Logf("the relay said:\n%s", r.log)
 		}
 	})
-	r.with(relay.Options{Addresses: addresses})
-	return r
+	if len(addresses) == 0 {
+		return r
+	}
+	return r.with(relay.Options{Addresses: addresses})
 }
 
 // with replaces the relay by one of these options.
 func (r *rig) with(o relay.Options) *rig {
 	r.t.Helper()
 	o.Store, o.Log = r.store, r.log.logger()
+	if o.Hold == 0 {
+		o.Hold = 50 * time.Millisecond
+	}
 	var err error
 	if r.Relay, err = relay.New(o); err != nil {
 		r.t.Fatal(err)

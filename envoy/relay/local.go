@@ -68,11 +68,9 @@ func (s *session) look(ctx context.Context, news bool) {
 		case <-time.After(lookEvery):
 		}
 		s.relay.remind(s)
-		for _, k := range s.relay.inTurn() {
-			if k.usable() {
-				s.cancel(errBack)
-				return
-			}
+		if s.relay.reachable() {
+			s.cancel(errBack)
+			return
 		}
 	}
 }

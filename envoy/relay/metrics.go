@@ -55,10 +55,11 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		}
 		c <- prometheus.MustNewConstMetric(g.source, prometheus.GaugeValue, value, source)
 	}
-	if s.Source == FromAdapter {
+	switch {
+	case s.Source == FromAdapter:
 		c <- prometheus.MustNewConstMetric(g.address, prometheus.GaugeValue, 1, s.Address)
-	}
-	if !s.AsOf.IsZero() {
+		c <- prometheus.MustNewConstMetric(g.age, prometheus.GaugeValue, 0)
+	case !s.AsOf.IsZero():
 		c <- prometheus.MustNewConstMetric(g.age, prometheus.GaugeValue, max(0, time.Since(s.AsOf).Seconds()))
 	}
 }

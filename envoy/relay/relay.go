@@ -42,6 +42,8 @@ type Options struct {
 	// Secrets are this process's own, which no adapter is to know: they are offered beside, to what of Envoy asks for
 	// them; nil: there are none.
 	Secrets *xds.Cache
+	// Hold is how long Envoy's stream waits for an adapter, if there is nothing to serve, until it is ended; 0: 5 s.
+	Hold time.Duration
 	// Log is told when the source changes, and why; nil: slog.Default().
 	Log *slog.Logger
 	// Registerer of the metrics; nil: nobody's.
@@ -92,6 +94,9 @@ func New(o Options) (*Relay, error) {
 	}
 	if o.Credentials == nil {
 		o.Credentials = insecure.NewCredentials()
+	}
+	if o.Hold == 0 {
+		o.Hold = patient
 	}
 	l, err := newLedger(o.Store)
 	if err != nil {
@@ -150,21 +155,21 @@ func (r *Relay) Status() Status {
 	return s
 }
 
-// Notes say, for people, that Envoy is served from disk, if it is.
-func (r *Relay) Notes() []string {
-	s := r.Status()
-	if s.Source != FromDisk {
-		return nil
-	}
-	return []string{fmt.Sprintf("no adapter answers since %s; envoy serves what it last acknowledged", s.Since.UTC().Format(time.RFC3339))}
-}
-
 // inTurn are the links, the one that was followed last in front.
 func (r *Relay) inTurn() []*link {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	turn := append([]*link{}, r.links[r.first:]...)
 	return append(turn, r.links[:r.first]...)
+}
+
+// reachable: there is an adapter to try.
+func (r *Relay) reachable() bool {
+	found := false
+	for _, k := range r.links { // why all of them: asking for the state of a connection keeps it up
+		found = k.usable() || found
+	}
+	return found
 }
 
 // enter makes a stream the one that counts; it is Envoy's newest, and the others are of an Envoy that is gone.

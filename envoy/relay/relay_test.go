@@ -225,6 +225,19 @@ func TestAdaptersThatDoNotAnswer(t *testing.T) {
 	}
 }
 
+// TestHeldUntilThereIsAnAdapter: with nothing to serve Envoy's stream waits, and is taken up.
+func TestHeldUntilThereIsAnAdapter(t *testing.T) {
+	t.Parallel()
+	c := newContent()
+	c.put(xds.ClusterType, "a@1")
+	a := newAdapter(t, c)
+	r := newRig(t, "").with(relay.Options{Addresses: []string{a.address}, Hold: time.Hour}).serve()
+	g := r.connect(nil)
+	r.log.wait(t, "there is no last good configuration to serve; envoy waits")
+	a.start()
+	g.Wait("it is served", has(xds.ClusterType, "a@1"))
+}
+
 // TestRefusedByTheAdapter: the reason is told, and the adapter is not asked again and again.
 func TestRefusedByTheAdapter(t *testing.T) {
 	t.Parallel()

@@ -69,26 +69,53 @@ func (r *Relay) DeltaAggregatedResources(g downstream) error {
 	select {
 	case first := <-s.requests:
 		s.early = append(s.early, first)
-		s.until = time.Now().Add(s.patience())
 	case err := <-s.ended:
 		return err
 	case <-s.ctx.Done():
 		return s.over()
 	}
+	for refuse := time.Now().Add(r.options.Hold); ; {
+		if s.fromAdapter() || s.ctx.Err() != nil {
+			return s.over()
+		}
+		if r.ledger.sufficient() {
+			return s.fromDisk()
+		}
+		r.nothing(s, s.why())
+		if !s.await(refuse) {
+			return status.Error(unavailable, "no adapter answers, and there is no last good configuration to serve")
+		}
+	}
+}
+
+// fromAdapter follows the first adapter that answers, if there is one, until it is lost.
+func (s *session) fromAdapter() (answered bool) {
+	s.until = time.Now().Add(s.patience())
 	for tried := map[*link]bool{}; ; {
 		k := s.pick(tried)
 		if k == nil {
-			break
+			return false
 		}
 		tried[k] = true
 		if answered := s.follow(k); answered || s.ctx.Err() != nil {
-			return s.over()
+			return answered
 		}
 	}
-	if s.ctx.Err() != nil {
-		return s.over()
+}
+
+// await waits for an adapter, in vain if it returns false.
+func (s *session) await(until time.Time) bool {
+	for time.Now().Before(until) {
+		if s.relay.reachable() {
+			return true
+		}
+		select {
+		case <-time.After(lookEvery):
+		case <-s.ctx.Done():
+			return false
+		}
 	}
-	return s.withoutAdapter()
+	return false
 }
 
 // over is what Envoy is told at the end: always something that it does not take for a fault.
@@ -246,15 +273,6 @@ func (s *session) up(up upstream, b *book, down <-chan error, heard *atomic.Bool
 	case <-s.ctx.Done():
 	}
 	return err
-}
-
-// withoutAdapter serves what is kept, if it is enough.
-func (s *session) withoutAdapter() error {
-	if !s.relay.ledger.sufficient() {
-		s.relay.nothing(s, s.why())
-		return status.Error(unavailable, "no adapter answers, and no configuration is kept")
-	}
-	return s.fromDisk()
 }
 
 // why no adapter answers.
