@@ -17,6 +17,7 @@ import (
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/translate"
+	"github.com/postern-gateway/postern/internal/xds"
 	"github.com/postern-gateway/postern/test/fixture"
 )
 
@@ -249,6 +250,23 @@ func TestMissingCertificate(t *testing.T) {
 	}
 	if _, err := s.dial("a.test", nil); err == nil {
 		t.Error("a connection without a certificate was accepted")
+	}
+}
+
+// TestOnlyEnvoysGetKeys: no other part of a gateway is handed a certificate's key.
+func TestOnlyEnvoysGetKeys(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.api("shop", "pets", "/pets", "/pet")
+	files := model.CertificateFiles{Name: "https/a.test", Cert: p.path("a.pem"), Key: p.path("a.key")}
+	fixture.NewAuthority(t).Issue(t, time.Hour, "a.test").Write(t, files.Cert, files.Key)
+	p.start(func(o *Options) { o.Certificates = []model.CertificateFiles{files} }, "shop")
+	p.until("started", p.Started)
+	for role, want := range map[string]bool{xds.RoleEnvoy: true, xds.RoleEnforcer: false, xds.RoleRateLimiter: false} {
+		cache, err := p.find(t.Context(), xds.Node{ID: "n", Label: xds.DefaultLabel, Role: role}, xds.SecretType)
+		if (cache != nil) != want || err != nil {
+			t.Errorf("%s: %v, %v", role, cache, err)
+		}
 	}
 }
 

@@ -61,6 +61,9 @@ func usable(leaf *x509.Certificate) error {
 			return fmt.Errorf("an RSA key of %d bits is too short; it takes 2048", key.N.BitLen())
 		}
 	case *ecdsa.PublicKey:
+		if bits := key.Curve.Params().BitSize; bits < 256 {
+			return fmt.Errorf("an ECDSA key of %d bits is too short; it takes 256", bits)
+		}
 	default:
 		return errors.New("its key is neither RSA nor ECDSA, and Envoy serves no other")
 	}

@@ -28,6 +28,25 @@ func pets() model.API {
 	}
 }
 
+// TestHTTPS: both addresses are told where there are two.
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ http, https, want string }{
+		{"0.0.0.0:9090", "shop.test:9095", "  petstore/1.0.0  http://127.0.0.1:9090/petstore/1.0.0  https://shop.test:9095/petstore/1.0.0\n"},
+		{"", "0.0.0.0:9095", "  petstore/1.0.0  https://127.0.0.1:9095/petstore/1.0.0\n"},
+	} {
+		g := summary.Gateway{HTTP: c.http, HTTPS: c.https, APIs: []model.API{pets()}}
+		g.Fill()
+		var b strings.Builder
+		if err := g.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), c.want) {
+			t.Errorf("got %s, want %s", &b, c.want)
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	t.Parallel()
 	g := summary.Gateway{
