@@ -49,10 +49,14 @@ func (a *admin) call(ctx context.Context, method, path string) (string, error) {
 	return string(body), err
 }
 
-// live: the first clusters and listeners are there, and it is not draining.
+// live: the first clusters and listeners are there, it is not draining, and its workers accept connections, which they do
+// a moment later.
 func (a *admin) live(ctx context.Context) bool {
-	_, err := a.call(ctx, http.MethodGet, "/ready")
-	return err == nil
+	if _, err := a.call(ctx, http.MethodGet, "/ready"); err != nil {
+		return false
+	}
+	body, err := a.call(ctx, http.MethodGet, `/stats?filter=^listener_manager\.workers_started$`)
+	return err == nil && strings.HasSuffix(strings.TrimSpace(body), ": 1")
 }
 
 // answers: it says anything at all; "draining" is an answer too.

@@ -106,8 +106,10 @@ type followed struct {
 func (c *client) run(ctx context.Context) error {
 	wait := minBackOff
 	for {
+		var last error
 		for _, address := range c.options.Addresses {
 			answered, err := c.follow(ctx, address)
+			last = err
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -120,7 +122,7 @@ func (c *client) run(ctx context.Context) error {
 		}
 		if !c.silent {
 			c.silent = true
-			c.options.Log.Info("waiting for a configuration source", "addresses", c.options.Addresses)
+			c.options.Log.Info("waiting for a configuration source", "addresses", c.options.Addresses, "err", last)
 		}
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,189 @@
+package apart
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-gateway/postern/test/fixture"
+)
+
+// TestMainJob is what the README promises, each answer a caller can get, from services apart.
+func TestMainJob(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.startAll()
+	reader := l.token("read:pets")
+	a := l.get("GET", "/petstore/1.0.0/pet/1?x=%2F1", reader)
+	if a.status != 200 || !strings.Contains(a.body, `"/v2/pet/1?x=%2F1"`) || a.header.Get("X-RateLimit-Limit") != "1000" {
+		t.Errorf("with a token: %v %v", a, a.header)
+	}
+	for _, test := range []struct {
+		name, method, path, token string
+		status                    int
+		code, header              string
+	}{
+		{"no token", "GET", "/petstore/1.0.0/pet/1", "", 401, "900902", "Www-Authenticate"},
+		{"no good token", "GET", "/petstore/1.0.0/pet/1", "x.y.z", 401, "900901", "Www-Authenticate"},
+		{"a scope is missing", "DELETE", "/petstore/1.0.0/pet/1", reader, 403, "900910", ""},
+		{"unknown path", "GET", "/petstore/1.0.0/nothing", reader, 404, "900906", ""},
+		{"unknown method", "PATCH", "/petstore/1.0.0/pet/1", reader, 405, "900405", "Allow"},
+	} {
+		a := l.get(test.method, test.path, test.token)
+		if a.status != test.status || a.code() != test.code || test.header != "" && a.header.Get(test.header) == "" {
+			t.Errorf("%s: %v %v", test.name, a, a.header)
+		}
+	}
+	l.throttled()
+	l.backend.Close()
+	if a := l.get("GET", "/petstore/1.0.0/pet/1", reader); a.status != 503 || a.code() != "102503" {
+		t.Errorf("the backend is stopped: %v", a)
+	}
+	for _, name := range all {
+		if out := l.run("healthy", name, "--ready", "--data-dir", filepath.Join(l.dir, name)); out != "" {
+			t.Errorf("healthy %s says %q", name, out)
+		}
+		if _, metrics := l.parts[name].page("metrics"); !strings.Contains(metrics, "postern_") {
+			t.Errorf("the %s has no metrics of its own", name)
+		}
+	}
+}
+
+// throttled: ten a minute. More than twenty calls see an end of it, whenever the minute turns.
+func (l *lab) throttled() {
+	l.t.Helper()
+	for range 25 {
+		a := l.get("GET", "/petstore/1.0.0/store/inventory", "")
+		if a.status == 200 {
+			continue
+		}
+		if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); a.status != 429 || a.code() != "900802" || err != nil || seconds < 1 || seconds > 60 {
+			l.t.Errorf("throttled: %v %v", a, a.header)
+		}
+		return
+	}
+	l.t.Error("a limit of 10 let 25 requests pass")
+}
+
+// TestFromDisk: nobody needs an adapter to start again.
+func TestFromDisk(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.startAll()
+	token := l.token("")
+	l.served(token)
+	l.parts["adapter"].stop()
+	for _, name := range []string{"enforcer", "ratelimiter", "envoy"} {
+		l.parts[name].kill()
+	}
+	began := time.Now()
+	for _, name := range []string{"enforcer", "ratelimiter", "envoy"} {
+		l.start(name)
+	}
+	for _, name := range []string{"enforcer", "ratelimiter", "envoy"} {
+		l.parts[name].ready()
+	}
+	t.Logf("enforcer, ratelimiter and envoy serve again %v after they were started", time.Since(began).Round(time.Millisecond))
+	l.served(token)
+	if _, body := l.parts["envoy"].page("readyz"); !strings.Contains(body, "no adapter answers: envoy serves what was acknowledged by") {
+		t.Errorf("the process beside envoy says %s", body)
+	}
+	if _, metrics := l.parts["envoy"].page("metrics"); !strings.Contains(metrics, `postern_relay_source{source="disk"} 1`) {
+		t.Error("its metrics do not tell where the configuration is from")
+	}
+
+	l.start("adapter").ready()
+	l.parts["envoy"].says("following an adapter")
+	l.served(token)
+	fixture.WaitFor(t, "the metrics to tell of the adapter", func() bool {
+		_, metrics := l.parts["envoy"].page("metrics")
+		return strings.Contains(metrics, `postern_relay_source{source="adapter"} 1`)
+	})
+	l.notSentAgain()
+	l.write("shop/api_definitions/shop.yaml", strings.ReplaceAll(l.definition(), "/open:", "/opened:"))
+	fixture.WaitFor(t, "an edit to be served", func() bool { return l.get("GET", "/shop/opened", "").status == 200 })
+}
+
+// served: each kind of call is answered.
+func (l *lab) served(token string) {
+	l.t.Helper()
+	for path, token := range map[string]string{"/shop/open": "", "/shop/limited": "", "/shop/secure": token} {
+		if a := l.get("GET", path, token); a.status != 200 {
+			l.t.Errorf("%s: %v", path, a)
+		}
+	}
+}
+
+// notSentAgain: the adapter that was started again has had no resource acknowledged that it had to send.
+func (l *lab) notSentAgain() {
+	l.t.Helper()
+	_, metrics := l.parts["adapter"].page("metrics")
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "postern_xds_total{") && strings.Contains(line, `outcome="nack"`) && !strings.HasSuffix(strings.TrimSpace(line), " 0") {
+			l.t.Errorf("something was refused: %s", line)
+		}
+	}
+}
+
+// TestBrokenDisk: a store that is damaged is told, kept, and done without.
+func TestBrokenDisk(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.start("adapter")
+	e := l.start("enforcer")
+	e.ready()
+	e.stop()
+	path := filepath.Join(l.dir, "enforcer", "enforcer.lastgood")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)-1] ^= 1
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e = l.start("enforcer")
+	e.says("the last good configuration is not used")
+	e.ready()
+}
+
+// TestNotReadyWithoutEverything: without an adapter and without a last good state there is nothing to answer from.
+func TestNotReadyWithoutEverything(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	e := l.start("enforcer")
+	e.says("waiting for a configuration source")
+	if status, body := e.page("readyz"); status != 503 || !strings.Contains(body, "the enforcer has not received everything") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _ := e.page("healthz"); status != 200 {
+		t.Errorf("healthz answers %d", status)
+	}
+	l.start("adapter")
+	e.ready()
+	e.stop()
+	if code := e.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("told to end, it ends with %d", code)
+	}
+	if left, _ := filepath.Glob(filepath.Join(l.dir, "enforcer", "*")); len(left) != 1 || filepath.Base(left[0]) != "enforcer.lastgood" {
+		t.Errorf("it leaves %v", left)
+	}
+}
+
+// TestForeignCertificate: who is not of this gateway gets nothing, and the log says why.
+func TestForeignCertificate(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	foreign := filepath.Join(l.dir, "foreign")
+	l.run("certs", "set", "enforcer", "--dir", foreign)
+	a := l.start("adapter")
+	a.ready()
+	e := l.start("enforcer", "POSTERN_XDS_TLS_CERT="+filepath.Join(foreign, "enforcer.pem"), "POSTERN_XDS_TLS_KEY="+filepath.Join(foreign, "enforcer.key"))
+	a.says("its certificate comes from an unknown authority")
+	if status, body := e.page("readyz"); status != 503 {
+		t.Errorf("%d %s", status, body)
+	}
+}
