@@ -14,7 +14,14 @@ const (
 
 // pulse tells, once a period, how many answers in a row an Envoy has missed.
 func (s *supervisor) pulse(ctx context.Context, missed chan<- int) {
-	for n := 0; sleep(ctx, s.Pulse); {
+	ticks := time.NewTicker(s.Pulse)
+	defer ticks.Stop()
+	for n := 0; ; {
+		select {
+		case <-ticks.C: // why not a pause: an answer that was waited for in vain has taken a period already
+		case <-ctx.Done():
+			return
+		}
 		asked := time.Now()
 		asking, cancel := context.WithTimeout(ctx, s.Pulse)
 		answered := s.admin.answers(asking)
