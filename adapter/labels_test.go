@@ -339,3 +339,34 @@ func TestGatewaysOfAllLabelsAreListed(t *testing.T) {
 		return all["gw-default"].State == publish.Serving && edge.State == publish.Rejected && edge.Label == "edge" && edge.Version == "v0.9.0"
 	})
 }
+
+func TestACrowdedScopeIsHintedAt(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	paths := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprint("/x", i))
+		}
+		return all
+	}
+	p.api("shop", "a", "/api/a", paths(ManyOperations-1)...)
+	p.api("shop", "b", "/api/b", paths(1)...)
+	registry := prometheus.NewRegistry()
+	p.start(func(o *Options) { o.Registerer = registry }, "shop")
+	p.untilState("shop", "b/1.0.0", Live)
+	hint := func() string {
+		for _, line := range seriesOf(t, registry, "default") {
+			if strings.HasPrefix(line, "postern_route_scope_operations") {
+				return line
+			}
+		}
+		return ""
+	}
+	if got := hint(); got != "" {
+		t.Errorf("a hint at %s", got)
+	}
+	p.api("shop", "b", "/api/b", paths(2)...)
+	p.until("a hint", func() bool { return strings.Contains(hint(), `"api"`) && strings.Contains(hint(), "value:201") })
+	p.api("shop", "b", "/elsewhere", paths(2)...)
+	p.until("no hint", func() bool { return hint() == "" })
+}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -13,6 +16,7 @@ import (
 
 	"github.com/postern-gateway/postern/internal/config"
 	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/internal/socket"
 	"github.com/postern-gateway/postern/toolkit/gateways"
 )
 
@@ -33,11 +37,14 @@ something), lagging (it was silent twice; pushes do not wait for it), lost (not 
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if server == "" {
+				settings.part, settings.insecure = config.Client, true // it listens nowhere
 				cfg, _, err := settings.load(c)
 				if err != nil {
 					return err
 				}
-				server = managementOf(cfg)
+				if server, err = managementOf(cfg, files.Cert != ""); err != nil {
+					return err
+				}
 			}
 			if err := checkServer(server); err != nil {
 				return usage(err)
@@ -64,23 +71,36 @@ something), lagging (it was silent twice; pushes do not wait for it), lost (not 
 	return c
 }
 
-// managementOf is where this machine's gateway is managed.
-func managementOf(cfg *config.Config) string {
+// managementOf is where this machine's gateway is asked. One that takes only who shows a certificate is asked on its own
+// machine over its socket in the data folder, if none was named.
+func managementOf(cfg *config.Config, certificate bool) (string, error) {
+	sockets, err := socket.Sockets(cfg.DataDir)
+	if err != nil {
+		return "", err
+	}
 	address := cfg.Management.Listen
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		if absolute, err := filepath.Abs(path); err == nil {
-			path = absolute
+		if filepath.Dir(path) == filepath.Clean(cfg.DataDir) {
+			path = filepath.Join(sockets, filepath.Base(path))
 		}
-		return "unix:" + path
+		return "unix:" + path, nil
+	}
+	if cfg.Management.TLS.ClientCA != "" && !certificate {
+		for _, part := range []config.Part{config.Adapter, config.Run} {
+			path := filepath.Join(sockets, healthSocket(part))
+			if _, err := os.Stat(path); err == nil {
+				return "unix:" + path, nil
+			}
+		}
 	}
 	host, port, err := net.SplitHostPort(address)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
 		address = net.JoinHostPort("127.0.0.1", port)
 	}
 	if cfg.Management.TLS.Cert != "" {
-		return "https://" + address
+		return "https://" + address, nil
 	}
-	return "http://" + address
+	return "http://" + address, nil
 }
 
 // checkServer says what is wrong with an address of a server.
@@ -95,19 +115,40 @@ func checkServer(server string) error {
 	return nil
 }
 
-// clientOf shows the certificate in these files, if there are any.
+// clientOf trusts the authorities in these files, if there are any, and shows the certificate.
 func clientOf(files mtls.Files) (*http.Client, error) {
-	if files == (mtls.Files{}) {
+	switch {
+	case files == (mtls.Files{}):
 		return nil, nil
-	}
-	if files.Cert == "" || files.Key == "" || files.CA == "" {
-		return nil, usage(errors.New("--cert, --key and --ca belong together: say all of them or none"))
+	case (files.Cert == "") != (files.Key == "") || files.Cert != "" && files.CA == "":
+		return nil, usage(errors.New("--cert, --key and --ca belong together; --ca may stand alone"))
+	case files.Cert == "":
+		text, err := os.ReadFile(files.CA)
+		if err != nil {
+			return nil, err
+		}
+		authorities := x509.NewCertPool()
+		if !authorities.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s: no certificate is in it", files.CA)
+		}
+		return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities}}}, nil
 	}
 	set, err := mtls.Load(files, mtls.Options{})
 	if err != nil {
 		return nil, err
 	}
-	config := set.ClientConfig(mtls.RoleAdapter)
+	config := set.ClientConfig(mtls.RoleAdapter, mtls.RoleNone)
+	ours := config.VerifyConnection
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if err := ours(state); err != nil {
+			return err
+		}
+		leaf := state.PeerCertificates[0]
+		if who, err := mtls.IdentityOf(leaf); err != nil || who.Role == mtls.RoleAdapter {
+			return err
+		}
+		return leaf.VerifyHostname(state.ServerName) // why: a certificate that names no part is known by its host
+	}
 	config.NextProtos = []string{"http/1.1"} // one request: nothing is gained by HTTP/2
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: config}}, nil
 }

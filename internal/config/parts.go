@@ -19,6 +19,8 @@ const (
 	BesideEnvoy Part = "envoy"
 	// Nobody reads only where the data folder is.
 	Nobody Part = "nobody"
+	// Client asks a gateway over its management listener.
+	Client Part = "client"
 )
 
 // read are the keys, or how they begin, that each part reads beside those that all do.
@@ -31,6 +33,7 @@ var read = map[Part][]string{
 	Enforcer:    {"xds.addresses", "xds.tls", "enforcer.listen", "enforcer.admin", "enforcer.tls"},
 	RateLimiter: {"xds.addresses", "xds.tls", "ratelimiter.listen", "ratelimiter.admin", "ratelimiter.tls", "limits.store", "limits.redis"},
 	BesideEnvoy: {"xds.addresses", "xds.tls", "management", "envoy"},
+	Client:      {"management"},
 }
 
 // reads says whether a part has a use for a key.
