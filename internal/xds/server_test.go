@@ -151,6 +151,19 @@ func TestClustersOutliveAReconnect(t *testing.T) {
 	gw.ack(gw.expect("-old")) // after the grace
 }
 
+// TestRetainedClustersOutliveTheGrace: the time after which others are told of clusters that are gone is not for these.
+func TestRetainedClustersOutliveTheGrace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.put(ClusterType, Item{"b", "1"})
+	r.cache(ClusterType).Retain(true)
+	gw := r.connect(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: ClusterType, InitialResourceVersions: map[string]string{"a": "1"}})
+	gw.ack(gw.expect("+b@1"))
+	gw.nothing() // for twice the grace
+	r.cache(ClusterType).Retain(false)
+	gw.ack(gw.expect("-a"))
+}
+
 func TestRetainedResourcesOutliveAReconnect(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -127,7 +127,7 @@ func (s *stream) verdict(sub *subscription, r *discoveryv3.DeltaDiscoveryRequest
 // names of what it has and should not.
 func (s *stream) firstFill(sub *subscription, r *discoveryv3.DeltaDiscoveryRequest) error {
 	names := sub.begin(r)
-	if sub.typeURL == ClusterType {
+	if sub.typeURL == ClusterType && !sub.cache.retains() {
 		gone := sub.vanished()
 		if len(gone) > 0 {
 			// why: they may be in use until the routes that replace theirs have been answered too
