@@ -20,14 +20,17 @@ func newAdapter() *cobra.Command {
 			"listen.https":      "where Envoys serve with TLS, an IP address and a port",
 		},
 		admin: func(c *config.Config) (string, string) { return "management.listen", c.Management.Listen },
-		start: func(k *call) ([]any, error) { return startAdapterApart(k, *environment) },
 	}
+	p.start = func(k *call) ([]any, error) { return startAdapterApart(k, p.settings, *environment) }
 	c := p.command(&cobra.Command{
 		Use:   "adapter [DIR|ZIP]…",
 		Short: "Compile projects and tell the others what to serve: one service of a gateway, apart",
 		Long: `Compiles the projects named, or the one in the working directory, watches them, and publishes them over xDS to the Envoys,
 enforcers and ratelimiters that connect, each project to those of its labels. It carries no requests itself: while it is
-away, everybody goes on with what they have.`,
+away, everybody goes on with what they have.
+
+A change of the configuration's issuers, or of the files with their keys, is live at once; a broken one is reported while the
+last good stays.`,
 		Example: `  postern adapter shop billing.zip --config postern.yaml --env prod`,
 		Args: func(_ *cobra.Command, args []string) error {
 			_, err := projectPaths(args) // before anything is listened on
@@ -38,7 +41,7 @@ away, everybody goes on with what they have.`,
 	return c
 }
 
-func startAdapterApart(k *call, environment string) ([]any, error) {
+func startAdapterApart(k *call, s settings, environment string) ([]any, error) {
 	paths, err := projectPaths(k.args)
 	if err != nil {
 		return nil, err
@@ -59,6 +62,8 @@ func startAdapterApart(k *call, environment string) ([]any, error) {
 		l.Close()
 		return nil, err
 	}
+	r := &reloader{process: k.process, command: k.command, settings: s, adapter: a}
+	k.services.Go(func() error { r.follow(k.ctx, issuers); return nil })
 	k.readiness.until(a.Started, "the adapter has not compiled everything")
 	k.watching = judge(a, len(paths))
 	return []any{"xds", k.cfg.XDS.Listen, "projects", paths}, nil

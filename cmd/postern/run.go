@@ -188,11 +188,13 @@ func (r *runner) startAdapter(g *gateway, l net.Listener) error {
 	if err != nil {
 		return err
 	}
+	follow := &reloader{process: g.process, command: r.command, settings: r.settings}
 	if r.settings.dev {
 		dev, err := devIssuer(g.folder.Path)
 		if err != nil {
 			return err
 		}
+		follow.always = []*posternv1.Issuer{dev}
 		issuers = append(issuers, dev)
 	}
 	if len(issuers) == 0 {
@@ -203,6 +205,8 @@ func (r *runner) startAdapter(g *gateway, l net.Listener) error {
 	if g.adapter, err = g.process.startAdapter(l, r.paths, *r.environment, issuers); err != nil {
 		return err
 	}
+	follow.adapter = g.adapter
+	g.services.Go(func() error { follow.follow(g.ctx, issuers); return nil })
 	g.readiness.until(g.adapter.Serving, "envoy has not acknowledged everything")
 	return nil
 }

@@ -44,6 +44,8 @@ type Config struct {
 	Store         Store      `yaml:"store"`
 	Pushes        Pushes     `yaml:"pushes"`
 
+	file    string        // that was read, or would have been
+	read    bool          // it was there
 	dir     string        // of the file, which paths inside it are relative to
 	origins map[string]at // where each key that is not a default was said
 }

@@ -52,11 +52,11 @@ func Load(o Options) (*Config, []string, error) {
 	l := &loader{Options: o, scalars: viper.New(), nodes: map[string]*yaml.Node{}, origins: map[string]at{}}
 	c := &Config{origins: l.origins}
 	l.readDefaults()
-	path, err := l.readFile()
+	path, there, err := l.readFile()
 	if err != nil {
 		return nil, nil, err
 	}
-	c.dir = filepath.Dir(path)
+	c.read, c.file, c.dir = there, path, filepath.Dir(path)
 	l.readEnvironment()
 	l.bindFlags()
 	l.resolve(reflect.ValueOf(c).Elem(), "")
@@ -98,26 +98,26 @@ func (l *loader) readDefaults() {
 	}
 }
 
-func (l *loader) readFile() (string, error) {
-	path := l.Path
+func (l *loader) readFile() (path string, there bool, err error) {
+	path = l.Path
 	if path == "" {
 		path = DefaultFile
 	}
 	text, err := os.ReadFile(path)
 	if l.Path == "" && errors.Is(err, fs.ErrNotExist) {
-		return path, nil
+		return path, false, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("configuration: %w", err)
+		return "", false, fmt.Errorf("configuration: %w", err)
 	}
 	root, err := parse(text)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
+		return "", false, fmt.Errorf("%s: %w", path, err)
 	}
 	if root != nil {
 		l.say(root, reflect.TypeFor[Config](), "", at{source: path, file: true}, l.override)
 	}
-	return path, nil
+	return path, true, nil
 }
 
 // parse reads one YAML document; an empty one is nil.

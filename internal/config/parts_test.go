@@ -96,3 +96,25 @@ func TestOnOneMachine(t *testing.T) {
 		t.Errorf("%v %v", c, err)
 	}
 }
+
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	before, _, _ := load(t, "label: a\nissuers: [{issuer: 'https://a'}]\nenvoy: {drain: 1s}", nil)
+	after, _, err := load(t, "label: b\nissuers: [{issuer: 'https://b'}]\nenvoy: {drain: 2s}\ntimeouts: {idle: 1s}", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part, want := range map[config.Part]string{
+		config.Run:      "label timeouts.idle envoy.drain issuers",
+		config.Adapter:  "label timeouts.idle issuers",
+		config.Enforcer: "label",
+	} {
+		got := config.Changed(part, before, after)
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q", part, got)
+		}
+	}
+	if got := config.Changed(config.Run, after, after); len(got) > 0 {
+		t.Errorf("nothing has changed, and yet %q", got)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-gateway/postern/test/fixture"
+	"github.com/postern-gateway/postern/test/idp"
 )
 
 // TestMainJob is what the README promises, each answer a caller can get, from services apart.
@@ -186,4 +187,34 @@ func TestForeignCertificate(t *testing.T) {
 	if status, body := e.page("readyz"); status != 503 {
 		t.Errorf("%d %s", status, body)
 	}
+}
+
+// TestIssuersAreFollowed: a change of them, and of the files with their keys, takes no restart.
+func TestIssuersAreFollowed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.startAll()
+	other := idp.New("ES256")
+	t.Cleanup(other.Close)
+	token := other.Token(idp.Claims{})
+	answers := func(status int) {
+		t.Helper()
+		fixture.WaitFor(t, "a token of the other issuer to be answered "+strconv.Itoa(status), func() bool {
+			return l.get("GET", "/shop/secure", token).status == status
+		})
+	}
+	answers(401)
+	l.write("keys.json", string(idp.Set(idp.NewKey("not yet", "ES256"))))
+	l.write("postern.yaml", l.configuration()+"- {issuer: "+other.URL+", jwks: {file: keys.json}}\n")
+	l.parts["adapter"].says("issuers of tokens have changed")
+	l.write("keys.json", string(idp.Set(other.Key())))
+	answers(200)
+
+	l.write("postern.yaml", l.configuration()+"- {issuer: [")
+	l.parts["adapter"].says("the configuration has changed and is rejected")
+	answers(200)
+	l.write("postern.yaml", strings.Replace(l.configuration(), "drain: 300ms", "drain: 400ms", 1)+"timeouts: {idle: 1m}\n")
+	l.parts["adapter"].says(`the configuration has changed where it takes a restart" keys=timeouts.idle`)
+	answers(401)
+	l.served(l.token(""))
 }

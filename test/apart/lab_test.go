@@ -101,7 +101,8 @@ xds: {listen: %q, addresses: [%q]}
 enforcer: {listen: %q, address: %[4]q, admin: %q}
 ratelimiter: {listen: %q, address: %[6]q, admin: %q}
 envoy: {concurrency: 1, drain: 300ms}
-issuers: [{issuer: %q, jwks: {uri: %q}}]
+issuers:
+- {issuer: %q, jwks: {uri: %q}}
 `, l.http, l.ports["adapter"], l.ports["adapter"], l.ports["enforcer"], l.admin["enforcer"], l.ports["ratelimiter"], l.admin["ratelimiter"],
 		l.issuer.URL, l.issuer.JWKS())
 }
