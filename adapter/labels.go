@@ -32,6 +32,7 @@ type labels struct {
 	shared map[string][]translate.Resource // by type: what gateways of every label get, whatever they serve
 	static []translate.Resource            // clusters that they get besides
 	begin  func(*loop) (stop func())       // starts a loop; nil: not yet, or no longer
+	told   map[string]time.Time            // by gateway and code: when its refusal was logged
 }
 
 // label is one of them.
@@ -118,10 +119,25 @@ func (a *Adapter) admit(ctx context.Context, n xds.Node) error {
 		}
 	}
 	err := a.join(ctx, n)
-	if err != nil {
+	if err != nil && a.tellAgain(n.ID+": "+status.Code(err).String(), time.Now()) {
 		a.log.Warn("gateway refused", "gateway", n.ID, "role", n.Role, "label", n.Label, "err", status.Convert(err).Message())
 	}
 	return err
+}
+
+// tellAgain says whether a refusal is worth a line: who is refused comes back every second.
+func (a *Adapter) tellAgain(refusal string, now time.Time) bool {
+	const pause, most = time.Minute, 1000
+	a.labels.mu.Lock()
+	defer a.labels.mu.Unlock()
+	if now.Sub(a.labels.told[refusal]) < pause {
+		return false
+	}
+	if a.labels.told == nil || len(a.labels.told) >= most {
+		a.labels.told = map[string]time.Time{}
+	}
+	a.labels.told[refusal] = now
+	return true
 }
 
 // join makes the label of a gateway that connects, or says why not.

@@ -11,16 +11,21 @@ import (
 // upgrade goes through. Each of these gateways serves a protected and limited API, and takes a change of it.
 func TestVersionsWorkTogether(t *testing.T) {
 	t.Parallel()
-	for name, of := range map[string]versions{
-		"older enforcer":    {"enforcer": previous},
-		"older ratelimiter": {"ratelimiter": previous},
-		"older envoy":       {"envoy": previous},
-		"older adapter":     {"adapter": previous},
-		"newer adapter":     {"enforcer": previous, "ratelimiter": previous, "envoy": previous},
+	for _, c := range []struct {
+		name string
+		of   versions
+		tls  bool
+	}{
+		{"older enforcer", versions{"enforcer": previous}, byTLS},
+		{"older ratelimiter", versions{"ratelimiter": previous}, byTLS},
+		{"older envoy", versions{"envoy": previous}, byTLS},
+		{"older adapter", versions{"adapter": previous}, byTLS},
+		{"newer adapter", versions{"enforcer": previous, "ratelimiter": previous, "envoy": previous}, byTLS},
+		{"older adapter, sockets", versions{"adapter": previous}, bySocket},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, of)
+			s, of := start(t, c.of, c.tls), c.of
 			s.protects("/x")
 			s.serve("/x", "/y")
 			s.until("the change is served", func() bool { return s.get("/y", "").StatusCode == http.StatusUnauthorized })
@@ -52,7 +57,7 @@ func TestAWordNobodyKnows(t *testing.T) {
 	for role, path := range map[string]string{"enforcer": "/tomorrow", "ratelimiter": "/tomorrow-often"} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, versions{"adapter": tomorrow})
+			s := start(t, versions{"adapter": tomorrow}, bySocket)
 			s.protects("/x")
 			s.serve("/x", "/y", path)
 			s.until("it is rejected", func() bool {

@@ -37,11 +37,17 @@ type system struct {
 // versions say which build a part is of; those that are not named are of the current one.
 type versions map[string]string
 
+// How the parts of a system talk.
+const (
+	bySocket = false
+	byTLS    = true // over TCP, each with a certificate
+)
+
 // parts are the programs of a gateway.
 var parts = []string{"adapter", "enforcer", "ratelimiter", "envoy"}
 
 // start starts a gateway of one API, with a token and limits, and waits until it serves. /x is its first operation.
-func start(t *testing.T, of versions) *system {
+func start(t *testing.T, of versions, tls bool) *system {
 	t.Helper()
 	envoy := fixture.EnvoyPath(t)
 	s := &system{
@@ -53,13 +59,13 @@ func start(t *testing.T, of versions) *system {
 dataDir: data
 listen: {http: %q}
 management: {listen: %q}
-xds: {addresses: ["unix:data/xds.sock"]}
-enforcer: {admin: %q}
-ratelimiter: {admin: %q}
+xds: %s
+enforcer: {admin: %q, %s}
+ratelimiter: {admin: %q, %s}
 envoy: {path: %q, id: gw-1, concurrency: 1, drain: 100ms}
 log: {format: json}
 issuers: [{issuer: %q, jwks: {uri: %q}}]
-`, s.address, s.management, free(t), free(t), envoy, s.keys.URL, s.keys.JWKS()))
+`, s.address, s.management, s.xds(tls), free(t), s.service(tls), free(t), s.service(tls), envoy, s.keys.URL, s.keys.JWKS()))
 	s.write("pets/policies.yaml", fmt.Sprintf("policies:\n- {name: few, per: [operation], limit: %d, window: 1d}\n", often))
 	s.serve("/x")
 	for _, name := range parts {
@@ -67,10 +73,39 @@ issuers: [{issuer: %q, jwks: {uri: %q}}]
 		if version == "" {
 			version = current
 		}
-		s.run(name, programs[version])
+		s.run(name, programs[version], tls)
 	}
 	s.until("it serves", func() bool { return s.get("/x", "").StatusCode == http.StatusUnauthorized })
 	return s
+}
+
+// xds is where the adapter is found.
+func (s *system) xds(tls bool) string {
+	if !tls {
+		return `{addresses: ["unix:data/xds.sock"]}`
+	}
+	for _, arguments := range [][]string{
+		{"init"},
+		{"server", "adapter", "--role", "adapter"},
+		{"server", "enforcer", "--role", "enforcer"},
+		{"server", "ratelimiter", "--role", "ratelimiter"},
+		{"client", "gw-1", "--role", "envoy"},
+	} {
+		if out, err := command(s.folder, programs[current], append([]string{"certs"}, arguments...)...); err != nil {
+			s.t.Fatalf("postern certs %v: %v\n%s", arguments, err, out)
+		}
+	}
+	address := free(s.t)
+	return fmt.Sprintf("{listen: %q, addresses: [%q]}", address, address)
+}
+
+// service is where Envoy finds an enforcer or a ratelimiter, as keys of its section.
+func (s *system) service(tls bool) string {
+	if !tls {
+		return ""
+	}
+	address := free(s.t)
+	return fmt.Sprintf("listen: %q, address: %q", address, address)
 }
 
 // serve makes the API one of these operations.
@@ -108,7 +143,7 @@ func (s *system) write(name, text string) {
 }
 
 // run runs a part until the test ends.
-func (s *system) run(name, program string) {
+func (s *system) run(name, program string, tls bool) {
 	s.t.Helper()
 	arguments := []string{name, "--config", "postern.yaml"}
 	switch name {
@@ -122,6 +157,13 @@ func (s *system) run(name, program string) {
 	cmd := exec.Command(program, arguments...)
 	cmd.Dir, cmd.Stderr = s.folder, log
 	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
+	if tls {
+		who := name
+		if name == "envoy" {
+			who = "gw-1"
+		}
+		cmd.Env = append(cmd.Env, "POSTERN_XDS_TLS_CERT=certs/"+who+".pem", "POSTERN_XDS_TLS_KEY=certs/"+who+".key", "POSTERN_XDS_TLS_CA=certs/ca.pem")
+	}
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
