@@ -190,6 +190,25 @@ class Release(unittest.TestCase):
                 self.assertEqual(files["usr/local/bin/postern"][1], archive[f"postern-{VERSION}-linux-{machine}/postern"][1])
                 self.assertEqual("usr/local/bin/envoy" in files, name == "postern-envoy")
 
+    def test_images_start_as_those_of_the_dockerfile(self):
+        stages, stage = {}, None
+        for line in (ROOT / "deploy" / "docker" / "Dockerfile").read_text().splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "FROM":
+                stage = stages.setdefault(rest.split()[-1], {})
+            elif stage is not None:
+                stage.setdefault(word, []).append(rest)
+        for name, editions in self.images().items():
+            stage = stages[name.removeprefix("postern-")]
+            for config in (config["config"] for config, _ in editions.values()):
+                self.assertEqual([config["User"]], stage["USER"])
+                self.assertEqual([config["WorkingDir"]], stage["WORKDIR"])
+                self.assertEqual(list(config["Volumes"]), stage["VOLUME"])
+                self.assertEqual(config["Entrypoint"], json.loads(stage["ENTRYPOINT"][0]))
+                self.assertEqual(config["Cmd"], json.loads(stage["CMD"][0]))
+                self.assertEqual({p.removesuffix("/tcp") for p in config.get("ExposedPorts", {})}, set(" ".join(stage.get("EXPOSE", [])).split()))
+                self.assertEqual({"PATH=/usr/local/bin", *config["Env"]}, {"PATH=/usr/local/bin", *" ".join(stage["ENV"]).split()})
+
     def test_envoy_starts_with_the_libraries_of_its_image(self):
         system, machine = this_machine()
         if IMAGES != "all" or system != "linux":

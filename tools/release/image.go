@@ -47,6 +47,7 @@ type album struct {
 	labels   map[string]string // org.opencontainers.image.…
 	command  []string          // what postern is told where nobody says
 	ports    []string          // "9090/tcp"
+	env      []string          // NAME=value, beside what all have
 	when     time.Time
 	editions []edition
 }
@@ -123,7 +124,7 @@ func (a album) image(e edition) (v1.Image, error) {
 			User:         fmt.Sprintf("%d:%d", nobody, nobody),
 			WorkingDir:   "/" + home,
 			Volumes:      map[string]struct{}{"/" + home: {}},
-			Env:          []string{"PATH=/usr/local/bin", "POSTERN_DATA_DIR=/" + home},
+			Env:          append([]string{"PATH=/usr/local/bin", "POSTERN_DATA_DIR=/" + home}, a.env...),
 			ExposedPorts: ports,
 			Entrypoint:   []string{"/usr/local/bin/postern"},
 			Cmd:          a.command,

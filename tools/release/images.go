@@ -28,7 +28,7 @@ func (r *release) withEnvoy(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.command, a.ports = []string{"envoy"}, []string{"9090/tcp", "9095/tcp"}
+	a.command, a.ports, a.env = []string{"envoy"}, []string{"9090/tcp", "9095/tcp"}, []string{"POSTERN_ENVOY_PATH=/usr/local/bin/envoy"}
 	parts := r.allParts()
 	for i, e := range a.editions {
 		files, theirs, err := r.imageParts("linux-" + e.arch)
