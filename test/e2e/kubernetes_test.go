@@ -284,10 +284,11 @@ func TestKubernetesGateway(t *testing.T) {
 	c.secrets["postern-https"] = shown()
 	jwks := filepath.Join(work, "jwks.json")
 	postern(t, work, "token", "--jwks", jwks)
-	c.start(fmt.Sprintf(`POSTERN_ISSUERS=[{"issuer": "urn:postern:dev", "jwks": {"file": %q}}]`, jwks))
+	c.start()
 
 	g := &gateway{t: t, http: plain, stderr: c.pods["envoy"].log}
 	token := postern(t, work, "token", "--scope", "read:pets")
+	c.nameIssuer(g, token, jwks)
 	for _, call := range []struct {
 		path, token string
 		status      int
@@ -307,6 +308,22 @@ func TestKubernetesGateway(t *testing.T) {
 	c.changeProject(g, token)
 	c.renewCertificates(g, token, work, inner)
 	c.replaceShown(secure, authority, shown)
+}
+
+// nameIssuer puts an issuer of tokens into the ConfigMap of the settings, which names none.
+func (c *cluster) nameIssuer(g *gateway, token, jwks string) {
+	c.t.Helper()
+	if a := g.get("GET", "/petstore/1.0.0/pet/1", token); a.status != 401 {
+		c.t.Errorf("without an issuer it answers %d", a.status)
+	}
+	settings := c.pods["adapter"].mounts["postern"]
+	text, err := os.ReadFile(filepath.Join(settings.folder, "postern.yaml"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	named := strings.Replace(string(text), "issuers: []", fmt.Sprintf("issuers: [{issuer: 'urn:postern:dev', jwks: {file: %q}}]", jwks), 1)
+	settings.put(map[string]string{"postern.yaml": named})
+	fixture.WaitFor(c.t, "the issuer to be known", func() bool { return g.get("GET", "/petstore/1.0.0/pet/1", token).status == 200 })
 }
 
 // changeProject puts another definition into the ConfigMap of the example.
