@@ -24,6 +24,7 @@ type ledger struct {
 // kind is one type.
 type kind struct {
 	kept map[string]string // versions in the store, by name
+	full bool              // an adapter has sent this Envoy all of what it asks for as a whole
 	left []flight          // sent on the stream before, in this order, without a verdict
 }
 
@@ -177,7 +178,7 @@ func (b *book) first(r *request) *page {
 		}
 	}
 	if len(has) == 0 {
-		k.left = nil // why: it is another Envoy, or that one has lost all it had
+		k.left, k.full = nil, false // why: it is another Envoy, or that one has lost all it had
 	}
 	for _, f := range k.left {
 		b.keep(r.GetTypeUrl(), k, slices.DeleteFunc(slices.Clone(f.put), func(x *discoveryv3.Resource) bool {
@@ -189,7 +190,29 @@ func (b *book) first(r *request) *page {
 		}))
 	}
 	k.left = nil
+	if !b.local && p.fill == nil && len(has) > 0 && b.ledger.full() {
+		b.keep(r.GetTypeUrl(), k, nil, others(k.kept, r.GetResourceNamesSubscribe()))
+	}
 	return p
+}
+
+// full: Envoy has everything that it asks for as a whole, so that it asks by name for all that it will.
+func (l *ledger) full() bool {
+	for _, typeURL := range []string{xds.ClusterType, xds.ListenerType, xds.ScopeType} {
+		if k, ok := l.kinds[typeURL]; ok && !k.full {
+			return false
+		}
+	}
+	return true
+}
+
+// others are the names that are kept and not among these.
+func others(kept map[string]string, names []string) []string {
+	among := make(map[string]bool, len(names))
+	for _, name := range names {
+		among[name] = true
+	}
+	return slices.DeleteFunc(slices.Collect(maps.Keys(kept)), func(name string) bool { return among[name] })
 }
 
 // reconciled is a first request by what is kept.
@@ -239,7 +262,7 @@ func (b *book) verdict(p *page, r *request) {
 	}
 	// why: nobody is told that what he does not have is gone
 	gone := slices.DeleteFunc(slices.Collect(maps.Keys(p.kind.kept)), func(name string) bool { return p.fill[name] })
-	p.fill = nil
+	p.fill, p.kind.full = nil, true
 	b.keep(r.GetTypeUrl(), p.kind, nil, gone)
 	b.ledger.store.Put(r.GetTypeUrl(), nil, nil) // why: that there is none of a type is worth knowing too
 }

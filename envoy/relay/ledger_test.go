@@ -318,6 +318,15 @@ func (w *world) check(t *rapid.T) {
 			t.Fatalf("table %s: the store has %q, Envoy %q", name, got, want)
 		}
 	}
+	if !w.local && len(w.inside[xds.ClusterType]) > 0 && len(w.inside[xds.RouteType]) > 0 {
+		w.connect(false) // after which nothing is left that only a lost word says is not wanted
+		w.settle()
+		for name := range w.store[xds.RouteType] {
+			if !w.subs[name] {
+				t.Fatalf("table %s is kept, and Envoy does not want it", name)
+			}
+		}
+	}
 	for name := range w.given {
 		if version, ok := w.store[xds.RouteType][name]; ok {
 			t.Fatalf("table %s@%s is kept, and Envoy has left it", name, version)
