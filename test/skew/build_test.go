@@ -120,10 +120,11 @@ func buildPrevious(folder string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
 		return "", err
 	}
-	if out, err := command(folder, "cp", program, kept+".new"); err != nil {
+	beside := fmt.Sprintf("%s.%d", kept, os.Getpid()) // another test may be at the same
+	if out, err := command(folder, "cp", program, beside); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
-	return kept, os.Rename(kept+".new", kept)
+	return kept, os.Rename(beside, kept)
 }
 
 // additions are what makes this build one of tomorrow: an operation whose path names tomorrow asks for a word that no
