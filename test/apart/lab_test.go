@@ -5,6 +5,7 @@ package apart
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,10 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() { // every test here needs an Envoy
+		os.Exit(m.Run())
+	}
 	folder, err := os.MkdirTemp("", "pa")
 	if err == nil {
 		program = filepath.Join(folder, "postern")
