@@ -30,7 +30,7 @@ const (
 )
 
 // wellKnown are the ports that the pages speak of. Each reader gets others, so that pages run side by side.
-var wellKnown = regexp.MustCompile(`\b(9090|9091|9092|9095|9190|9191|9843|9844|9846|9443|18000|18001)\b`)
+var wellKnown = regexp.MustCompile(`\b(9090|9091|9092|9095|9190|9191|9843|9844|9845|9846|9443|18000|18001|18002)\b`)
 
 // A reader has a checkout, a shell whose variables last from block to block, and programs running in other terminals.
 type reader struct {
@@ -54,7 +54,7 @@ func newReader(t *testing.T, choose func(t *testing.T, port string) string) *rea
 	r := &reader{t: t, folder: folder, ports: map[string]string{}, terminals: map[string]*terminal{}}
 	t.Cleanup(r.leave)
 	var back []string
-	for _, port := range []string{"9090", "9091", "9092", "9095", "9190", "9191", "9843", "9844", "9846", "9443", "18000", "18001"} {
+	for _, port := range []string{"9090", "9091", "9092", "9095", "9190", "9191", "9843", "9844", "9845", "9846", "9443", "18000", "18001", "18002"} {
 		r.ports[port] = choose(t, port)
 		back = append(back, ":"+r.ports[port], ":"+port)
 	}
