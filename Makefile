@@ -64,7 +64,7 @@ bench: build .tools/envoy ## how fast it is, against baselines in the same run (
 	@go run ./test/bench $(BENCH)
 
 .PHONY: images
-images: ## container images of this checkout: postern:local, postern-envoy:local, postern-backend:local
+images: ## container images of this checkout: postern:local, postern-envoy:local and two for compose
 	@python3 scripts/images.py
 
 .PHONY: release
@@ -77,6 +77,15 @@ release-test: go ## makes the release twice, apart, and compares and examines it
 	@[ "$(IMAGES)" != all ] || python3 scripts/image_parts.py
 	@scripts/need.sh git skopeo
 	@python3 test/release/release_test.py $(IMAGES)
+
+.PHONY: compose-up
+compose-up: ## everything apart, in containers: builds the images, starts docker-compose.yaml, prints lines to paste
+	@python3 scripts/compose_up.py
+
+.PHONY: compose-test
+compose-test: go .tools/envoy ## build the images, bring docker-compose.yaml up, break each part in turn under load
+	@scripts/need.sh curl
+	@python3 scripts/compose_test.py
 
 .PHONY: licenses
 licenses: go ## the list of dependencies and their licences

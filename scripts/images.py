@@ -81,7 +81,7 @@ def build(target, arguments, *more):
     """Builds one target. Returns its image's name."""
     flags = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     subprocess.run([*builder(), "build", "--file", str(DOCKERFILE), "--target", target, "--tag", NAMES[target], *flags, *more, str(ROOT)],
-                   check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=os.environ | {"DOCKER_BUILDKIT": "1"})
+                   check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ | {"DOCKER_BUILDKIT": "1"})
     return NAMES[target]
 
 
@@ -97,7 +97,7 @@ def main(words):
         sys.exit(f"images: no target {' '.join(unknown)}; there are {' '.join(NAMES)}")
     given = arguments(forced)
     for target in targets:
-        print("images: built", build(target, given, "--quiet"), file=sys.stderr)
+        print("images: built", build(target, given), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ step "go vet in tools" go vet -C tools ./...
 step "staticcheck in tools" go tool -C tools staticcheck ./...
 step "buf lint" buf lint
 step hadolint hadolint deploy/docker/Dockerfile
-step "go vet of the tests with an engine" go vet -tags compose ./test/docs
+step "go vet of the tests with an engine" go vet -tags compose ./test/compose ./test/docs
 step "Kubernetes manifests" python3 scripts/manifests.py
 step "shell syntax" shells_parse
 step "Python syntax" python_parses

@@ -35,6 +35,7 @@ A claim is a string, unless := is written for =: then it is JSON.`,
 			if err := checkToken(&token, claims); err != nil {
 				return usage(err)
 			}
+			settings.part = config.Nobody
 			cfg, _, err := settings.load(c)
 			if err != nil {
 				return err

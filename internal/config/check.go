@@ -35,7 +35,7 @@ func (l *loader) finish(c *Config) {
 	for key, value := range map[string]*MutualTLS{"xds.tls": &c.XDS.TLS, "enforcer.tls": &c.Enforcer.TLS, "ratelimiter.tls": &c.RateLimiter.TLS} {
 		value.Cert, value.Key, value.CA = c.path(key+".cert", value.Cert), c.path(key+".key", value.Key), c.path(key+".ca", value.CA)
 	}
-	if l.Part.apart() && c.XDS.TLS.whole() {
+	if l.Part != Run && c.XDS.TLS.whole() {
 		for _, t := range []*MutualTLS{&c.Enforcer.TLS, &c.RateLimiter.TLS} {
 			if !t.Said() {
 				*t = c.XDS.TLS // a service shows the certificate by which it follows the adapter

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,10 @@ func TestOneFileForAll(t *testing.T) {
 		if !filepath.IsAbs(c.XDS.TLS.Cert) || filepath.Base(c.XDS.TLS.Cert) != "c.pem" {
 			t.Errorf("%q: the certificate is %s", part, c.XDS.TLS.Cert)
 		}
+	}
+	oneCertificate := regexp.MustCompile(`(?m)^((?:enforcer|ratelimiter):.*), tls: \{.*\}\}$`).ReplaceAllString(shared, "$1}")
+	if _, _, err := load(t, oneCertificate, nil, as(config.Everything)); err != nil {
+		t.Errorf("a tool, %s: %v", oneCertificate, err)
 	}
 	_, _, err := load(t, shared, nil, as(config.Run))
 	for _, key := range []string{"xds", "enforcer", "ratelimiter"} {

@@ -174,11 +174,12 @@ func (c *client) follow(ctx context.Context, address string) (answered bool, err
 }
 
 // target is address as gRPC wants it: a name is resolved by the system, once for each connection.
+// why not "dns:": gRPC then asks for TXT records too, and waits for a name server that does not answer.
 func target(address string) string {
 	if strings.HasPrefix(address, "unix:") {
 		return address
 	}
-	return "dns:///" + address
+	return "passthrough:///" + address
 }
 
 func (c *client) subscribe(typeURL string, first bool) *discoveryv3.DeltaDiscoveryRequest {
