@@ -53,7 +53,7 @@ func (p *process) shield(l net.Listener, address string) (shielded net.Listener,
 	case p.cfg.Management.TLS.ClientCA == "":
 		return p.tls.admin.ListenAnyone(l), "https"
 	}
-	// why the own role: a health check beside the process has its certificate at hand
+	// why the own role: whoever looks after the process has its certificate at hand
 	return p.tls.admin.Listen(l, mtls.RoleNone, mtls.RoleClient, string(p.part)), "https"
 }
 
