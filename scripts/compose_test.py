@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -109,7 +110,10 @@ def main(words):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the engine ends as well
     try:
         sys.exit(main([f"-test.{w.lstrip('-')}" if w.startswith("-") else w for w in sys.argv[1:]]))
     except subprocess.CalledProcessError as wrong:
         sys.exit(f"compose-test: {' '.join(map(str, wrong.cmd[:3]))} failed")
+    except KeyboardInterrupt:
+        sys.exit(130)

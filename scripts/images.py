@@ -36,11 +36,11 @@ def output(*command):
 def builder():
     """How to build with BuildKit: by the plugin of a newer docker, or by an older docker that has it inside."""
     if output("docker", "buildx", "version")[1]:
-        return ["docker"]
+        return ["docker", "buildx", "build", "--load"]
     for docker in ("docker", "/usr/bin/docker"):
         version, there = output(docker, "version", "--format", "{{.Client.Version}}")
         if there and 19 <= int(version.split(".")[0]) < 23:
-            return [docker]
+            return [docker, "build"]
     sys.exit("images: the Dockerfile needs BuildKit: install docker's plugin buildx")
 
 
@@ -80,7 +80,7 @@ def when():
 def build(target, arguments, *more):
     """Builds one target. Returns its image's name."""
     flags = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    subprocess.run([*builder(), "build", "--file", str(DOCKERFILE), "--target", target, "--tag", NAMES[target], *flags, *more, str(ROOT)],
+    subprocess.run([*builder(), "--file", str(DOCKERFILE), "--target", target, "--tag", NAMES[target], *flags, *more, str(ROOT)],
                    check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ | {"DOCKER_BUILDKIT": "1"})
     return NAMES[target]
 

@@ -13,9 +13,9 @@ import (
 )
 
 // Each kind of request depends on another part, beside Envoy and the backend.
-var kinds = []string{"open", "token", "limit"} // nothing more; the enforcer; the ratelimiter
+var kinds = []string{"open", "https", "token", "limit"} // nothing more, over HTTP and over HTTPS; the enforcer; the ratelimiter
 
-const rate = 60 // requests a second, all kinds together
+const rate = 80 // requests a second, all kinds together
 
 // shot is one request that was answered, or not.
 type shot struct {
@@ -29,6 +29,7 @@ func (s shot) ok() bool { return s.answer == "200" }
 // load calls all kinds in turn, at a bounded rate, until it is stopped. A request does not wait for the one before it.
 type load struct {
 	client *http.Client
+	secure *http.Client
 	token  string
 	end    chan struct{}
 	sender sync.WaitGroup
@@ -38,7 +39,7 @@ type load struct {
 }
 
 func (s *stack) load() *load {
-	l := &load{client: s.client(nil), token: s.token, end: make(chan struct{})}
+	l := &load{client: s.client(nil), secure: s.client([]string{"h2"}), token: s.token, end: make(chan struct{})}
 	l.sender.Go(l.send)
 	return l
 }
@@ -68,11 +69,14 @@ func (l *load) send() {
 
 func (l *load) shoot(kind string) {
 	s := shot{at: time.Now(), kind: kind}
-	token := ""
-	if kind == "token" {
+	client, url, token := l.client, plain+"/load/"+kind, ""
+	switch kind {
+	case "https":
+		client, url = l.secure, secure+"/load/open"
+	case "token":
 		token = l.token
 	}
-	a, err := call(l.client, http.MethodGet, plain+"/load/"+kind, token)
+	a, err := call(client, http.MethodGet, url, token)
 	switch {
 	case err != nil:
 		s.answer = reason(err)
@@ -97,6 +101,7 @@ func (l *load) stop() []shot {
 	close(l.end)
 	l.sender.Wait()
 	l.client.CloseIdleConnections()
+	l.secure.CloseIdleConnections()
 	slices.SortFunc(l.shots, func(a, b shot) int { return a.at.Compare(b.at) })
 	return l.shots
 }
