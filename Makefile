@@ -67,6 +67,10 @@ bench: build .tools/envoy ## how fast it is, against baselines in the same run (
 images: ## container images of this checkout: postern:local, postern-envoy:local and two for compose
 	@python3 scripts/images.py
 
+.PHONY: skew-test
+skew-test: go .tools/envoy ## every part with the version before it (test/skew/previous); needs the history of this checkout
+	@go test -count=1 -timeout 15m ./test/skew
+
 .PHONY: release
 release: go ## archives, images, checksums and lists of what is in them, into dist/ (IMAGES=services|none)
 	@[ "$(IMAGES)" != all ] || python3 scripts/image_parts.py

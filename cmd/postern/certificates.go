@@ -49,12 +49,12 @@ func (p *process) shield(l net.Listener, address string) (shielded net.Listener,
 	case p.tls.admin == nil || err != nil || service && config.Loopback(host):
 		return l, "http"
 	case service:
-		return p.tls.admin.Listen(l, mtls.RoleClient, string(p.part)), "https"
+		return p.tls.admin.Listen(l, mtls.RoleClient), "https"
 	case p.cfg.Management.TLS.ClientCA == "":
 		return p.tls.admin.ListenAnyone(l), "https"
 	}
-	// why the own role: a health check beside the process has its certificate at hand
-	return p.tls.admin.Listen(l, mtls.RoleNone, mtls.RoleClient, string(p.part)), "https"
+	// why nobody in particular too: the authority of whoever manages may be another than that of the gateway's parts
+	return p.tls.admin.Listen(l, mtls.RoleClient, mtls.RoleNone), "https"
 }
 
 // identity is whom the certificates name, for people.

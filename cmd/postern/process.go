@@ -107,7 +107,8 @@ func (p *process) secure(l net.Listener, roles ...string) []grpc.ServerOption {
 	if p.tls.serving == nil || l.Addr().Network() == "unix" {
 		return nil
 	}
-	return []grpc.ServerOption{grpc.Creds(p.tls.serving.ServerCredentials(roles...))}
+	// why a time: a stranger may open a connection, and must not keep it without a certificate
+	return []grpc.ServerOption{grpc.Creds(p.tls.serving.ServerCredentials(roles...)), grpc.ConnectionTimeout(10 * time.Second)}
 }
 
 // serveManagement answers for health and metrics, at the address that a key of the configuration says, and for `postern

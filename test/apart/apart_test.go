@@ -1,6 +1,9 @@
 package apart
 
 import (
+	"crypto/tls"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -221,4 +224,65 @@ func TestIssuersAreFollowed(t *testing.T) {
 	l.parts["adapter"].says(`the configuration has changed where it takes a restart" keys=timeouts.idle`)
 	answers(401)
 	l.served(l.token(""))
+}
+
+// TestStopLeavesNothing but what to go on from.
+func TestStopLeavesNothing(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.startAll()
+	l.served(l.token(""))
+	for _, name := range all {
+		p := l.parts[name]
+		p.stop()
+		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+			t.Errorf("the %s ends with %d", name, code)
+		}
+		left, _ := filepath.Glob(filepath.Join(l.dir, name, "*"))
+		for _, file := range left {
+			if !strings.HasSuffix(file, ".lastgood") {
+				t.Errorf("the %s leaves %s", name, file)
+			}
+		}
+	}
+	if _, err := l.call(patient, "GET", "/shop/open", ""); err == nil {
+		t.Error("an Envoy is left")
+	}
+}
+
+// TestMetricsFromElsewhere: at an address that is not loopback they are for those with a certificate.
+func TestMetricsFromElsewhere(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.run("certs", "set", "client=ops", "--dir", filepath.Join(l.dir, "certs"))
+	_, port, _ := net.SplitHostPort(l.admin["enforcer"])
+	e := l.start("enforcer", "POSTERN_ENFORCER_ADMIN=0.0.0.0:"+port)
+	e.says("has started")
+	if status, body := e.page("metrics"); status != 0 && status != 400 {
+		t.Errorf("by plain HTTP: %d %s", status, body)
+	}
+	fetch := func(certificates ...tls.Certificate) (int, error) {
+		c := &http.Client{Timeout: fixture.Patience, Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: certificates},
+		}}
+		defer c.CloseIdleConnections()
+		res, err := c.Get("https://127.0.0.1:" + port + "/metrics")
+		if err != nil {
+			return 0, err
+		}
+		defer res.Body.Close()
+		return res.StatusCode, nil
+	}
+	if status, err := fetch(); err == nil {
+		t.Errorf("without a certificate: %d", status)
+	}
+	for name, want := range map[string]int{"ops": 200, "envoy": 0} {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(l.dir, "certs", name+".pem"), filepath.Join(l.dir, "certs", name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, err := fetch(pair); status != want {
+			t.Errorf("with the certificate of %s: %d %v", name, status, err)
+		}
+	}
 }

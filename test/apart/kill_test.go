@@ -3,9 +3,12 @@ package apart
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postern-gateway/postern/test/fixture"
 )
 
 // tally is what became of the calls of one path.
@@ -167,4 +170,41 @@ func TestEnvoyKilledWhileTheAdapterIsAway(t *testing.T) {
 	l.start("envoy").ready()
 	l.served(token)
 	t.Logf("served from disk %v after its start", time.Since(began).Round(time.Millisecond))
+}
+
+// TestTwoAdapters: everybody follows one of them, and the other when that one is gone, which sends nothing again.
+func TestTwoAdapters(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	xds, management := address(t), address(t)
+	second := l.start("adapter", "POSTERN_XDS_LISTEN="+xds, "POSTERN_MANAGEMENT_LISTEN="+management, "POSTERN_DATA_DIR="+l.dir+"/second")
+	second.at = management
+	first := l.start("adapter")
+	first.ready()
+	second.ready()
+	addresses := fmt.Sprintf("POSTERN_XDS_ADDRESSES=[%q, %q]", l.ports["adapter"], xds)
+	for _, name := range []string{"enforcer", "ratelimiter", "envoy"} {
+		l.start(name, addresses)
+	}
+	for _, name := range []string{"enforcer", "ratelimiter", "envoy"} {
+		l.parts[name].ready()
+	}
+	o := l.load(map[string]string{open: "", limited: "", secure: l.token("")})
+	o.settled(t, 20)
+	first.kill()
+	for _, follower := range []string{"gateway=envoy/", "gateway=enforcer/", "gateway=ratelimiter/"} {
+		second.says(`msg="gateway connected" ` + follower)
+	}
+	l.parts["envoy"].says("following an adapter\" service=relay address=" + xds)
+	o.settled(t, 50)
+	for path, c := range o.stop() {
+		t.Logf("moved to the second adapter: %s: %v", path, c)
+		if c.wrong() > 0 {
+			t.Errorf("%s: %v", path, c)
+		}
+	}
+	l.parts["adapter"] = second
+	l.notSentAgain()
+	l.write("shop/api_definitions/shop.yaml", strings.ReplaceAll(l.definition(), "/open:", "/opened:"))
+	fixture.WaitFor(t, "an edit to be served", func() bool { return l.get("GET", "/shop/opened", "").status == 200 })
 }

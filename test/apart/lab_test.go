@@ -174,6 +174,7 @@ func (o *output) String() string {
 type part struct {
 	l     *lab
 	name  string
+	at    string // of its health and metrics
 	cmd   *exec.Cmd
 	log   output
 	ended chan struct{}
@@ -182,7 +183,7 @@ type part struct {
 // start starts a part, and waits for nothing. env is over what every part has.
 func (l *lab) start(name string, env ...string) *part {
 	l.t.Helper()
-	p := &part{l: l, name: name, ended: make(chan struct{})}
+	p := &part{l: l, name: name, at: l.admin[name], ended: make(chan struct{})}
 	args := []string{name}
 	if name == "adapter" {
 		args = append(args, l.projects...)
@@ -260,7 +261,7 @@ var patient = &http.Client{Timeout: fixture.Patience}
 
 // page is what a part shows; 0 is nobody there.
 func (p *part) page(name string) (status int, body string) {
-	res, err := patient.Get("http://" + p.l.admin[p.name] + "/" + name)
+	res, err := patient.Get("http://" + p.at + "/" + name)
 	if err != nil {
 		return 0, ""
 	}

@@ -64,6 +64,9 @@ func TestMainJob(t *testing.T) {
 	}
 	g.counted(t)
 	g.logged(t, reader)
+	if out, err := command(t, g.dataDir, "healthy", "--ready").CombinedOutput(); err != nil {
+		t.Errorf("postern healthy: %v\n%s", err, out)
+	}
 }
 
 // throttled: ten a minute. More than twenty calls see an end of it, whenever the minute turns.
