@@ -251,7 +251,7 @@ func (j *journal) append(c changes, now time.Time) error {
 	return nil
 }
 
-// write adds a frame and makes sure that it is on the disk.
+// write adds a frame: from then on it outlives this process, and after sync the machine.
 func (j *journal) write(b body) error {
 	frame := []byte(b)
 	content := frame[headerSize:]
@@ -263,9 +263,6 @@ func (j *journal) write(b body) error {
 	binary.BigEndian.PutUint32(frame[4:], crc32.Checksum(frame[:4], castagnoli))
 	copy(frame[8:], digest[:])
 	if _, err := j.file.WriteAt(frame, j.size); err != nil {
-		return errors.Join(err, j.file.Truncate(j.size))
-	}
-	if err := j.file.Sync(); err != nil {
 		return errors.Join(err, j.file.Truncate(j.size))
 	}
 	if err := j.take(content); err != nil {
@@ -283,6 +280,9 @@ func (j *journal) rewrite(now time.Time) error {
 		return err
 	}
 	err := j.copyTo(next, now)
+	if err == nil {
+		err = next.sync()
+	}
 	if err == nil {
 		err = os.Rename(path, j.path)
 	}
@@ -328,6 +328,8 @@ func syncFolder(path string) error {
 	defer folder.Close()
 	return folder.Sync()
 }
+
+func (j *journal) sync() error { return j.file.Sync() }
 
 func (j *journal) close() error { return j.file.Close() }
 

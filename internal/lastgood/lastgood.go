@@ -16,10 +16,10 @@ import (
 	"github.com/postern-gateway/postern/internal/socket"
 )
 
-// What is put within this time is written together; a write that failed is tried again after the other one.
 const (
-	quiet = 50 * time.Millisecond
-	retry = 5 * time.Second
+	quiet = 2 * time.Millisecond // what is put within it is written together
+	every = time.Second          // how often what was written is put on the disk, to outlive the machine too
+	retry = 5 * time.Second      // after a write that failed
 )
 
 // Options of Open.
@@ -36,9 +36,10 @@ type Store struct {
 	log  *slog.Logger
 	lock *os.File
 
-	file sync.Mutex // of the three below
-	j    *journal
-	sick bool // the last write failed, which was told
+	file  sync.Mutex // of the four below
+	j     *journal
+	loose bool // something was written that is not on the disk yet
+	sick  bool // the last write failed, which was told
 
 	mu      sync.Mutex // of the two below; never held while the disk works
 	pending changes
@@ -143,10 +144,18 @@ func (s *Store) SavedAt() time.Time {
 	return s.j.savedAt
 }
 
-// Flush writes what was put.
+// Flush writes what was put, and puts it on the disk.
 func (s *Store) Flush() error {
 	s.file.Lock()
 	defer s.file.Unlock()
+	if err := s.flush(); err != nil {
+		return err
+	}
+	return s.sync()
+}
+
+// flush writes what was put. The caller holds s.file.
+func (s *Store) flush() error {
 	s.mu.Lock()
 	taken := s.pending
 	s.pending = changes{}
@@ -154,14 +163,32 @@ func (s *Store) Flush() error {
 	if len(taken) == 0 {
 		return nil
 	}
-	err := s.j.append(taken, time.Now())
+	err := s.judge(s.j.append(taken, time.Now()))
+	if err != nil {
+		s.mu.Lock()
+		s.pending = taken.then(s.pending)
+		s.mu.Unlock()
+		return err
+	}
+	s.loose = true
+	return nil
+}
+
+// sync puts what was written on the disk. The caller holds s.file.
+func (s *Store) sync() error {
+	if !s.loose {
+		return nil
+	}
+	s.loose = false
+	return s.judge(s.j.sync())
+}
+
+// judge says once that writing fails.
+func (s *Store) judge(err error) error {
 	if err == nil {
 		s.sick = false
 		return nil
 	}
-	s.mu.Lock()
-	s.pending = taken.then(s.pending)
-	s.mu.Unlock()
 	err = fmt.Errorf("last good configuration %s: %w", s.path, err)
 	if !s.sick {
 		s.sick = true
@@ -192,11 +219,16 @@ func (s *Store) Close() error {
 // write writes in the background, until Close.
 func (s *Store) write() {
 	defer close(s.ended)
-	again := make(<-chan time.Time)
+	var again, sync <-chan time.Time
 	for {
+		due := false
 		select {
 		case <-s.wake:
+			time.Sleep(quiet) // why: what a source sends in a burst is one write
 		case <-again:
+			again = nil
+		case <-sync:
+			sync, due = nil, true
 		}
 		s.mu.Lock()
 		closed := s.closed
@@ -204,11 +236,17 @@ func (s *Store) write() {
 		if closed {
 			return
 		}
-		time.Sleep(quiet) // why: what a source sends in a burst is one write
-		again = nil
-		if s.Flush() != nil {
+		s.file.Lock()
+		if s.flush() != nil {
 			again = time.After(retry)
 		}
+		if due {
+			_ = s.sync() // judge has said what is wrong
+		}
+		if s.loose && sync == nil {
+			sync = time.After(every)
+		}
+		s.file.Unlock()
 	}
 }
 

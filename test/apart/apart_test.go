@@ -1,6 +1,7 @@
 package apart
 
 import (
+	"bytes"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -79,6 +80,7 @@ func TestFromDisk(t *testing.T) {
 	l.startAll()
 	token := l.token("")
 	l.served(token)
+	l.kept()
 	l.parts["adapter"].stop()
 	for _, name := range []string{"enforcer", "ratelimiter", "envoy"} {
 		l.parts[name].kill()
@@ -109,6 +111,19 @@ func TestFromDisk(t *testing.T) {
 	l.notSentAgain()
 	l.write("shop/api_definitions/shop.yaml", strings.ReplaceAll(l.definition(), "/open:", "/opened:"))
 	fixture.WaitFor(t, "an edit to be served", func() bool { return l.get("GET", "/shop/opened", "").status == 200 })
+}
+
+// kept waits until both APIs are on the disk beside Envoy, a moment after it has acknowledged them.
+func (l *lab) kept() {
+	l.t.Helper()
+	fixture.WaitFor(l.t, "what envoy acknowledged to be kept", func() bool {
+		content, _ := os.ReadFile(filepath.Join(l.dir, "envoy", "envoy.lastgood"))
+		of := func(typeURL string) int {
+			return bytes.Count(content, []byte("type.googleapis.com/envoy.config."+typeURL))
+		}
+		// a record has its type once, and once more in the resource; each write names the types it is about
+		return of("listener.v3.Listener") > 2 && of("cluster.v3.Cluster") > 2 && of("route.v3.RouteConfiguration") >= 5 && of("route.v3.ScopedRouteConfiguration") >= 5
+	})
 }
 
 // served: each kind of call is answered.

@@ -164,6 +164,7 @@ func TestEnvoyKilledWhileTheAdapterIsAway(t *testing.T) {
 	l.startAll()
 	token := l.token("")
 	l.served(token)
+	l.kept()
 	l.parts["adapter"].kill()
 	l.parts["envoy"].kill()
 	began := time.Now()
