@@ -72,7 +72,7 @@ def revision():
 
 
 def when():
-    """The time that all files of the images get: that of the commit."""
+    """The time that images say they are from: that of the commit."""
     words, known = output("git", "-C", str(ROOT), "log", "-1", "--format=%ct")
     return words if known else "0"
 

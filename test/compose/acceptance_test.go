@@ -2,7 +2,13 @@
 
 package compose
 
-import "net/http"
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
 
 // acceptance is what `make run` shows, asked of the parts.
 func (s *stack) acceptance(address string, client *http.Client) {
@@ -59,4 +65,40 @@ func (s *stack) withoutBackend(do func()) {
 	s.compose("stop", "--timeout", "3", "backend")
 	do()
 	s.compose("start", "backend")
+}
+
+// edits of a mounted project are served, and a broken one is reported while the last good one stays.
+func (s *stack) edits() {
+	t, client := s.t, s.client(nil)
+	defer client.CloseIdleConnections()
+	file := filepath.Join(s.load, "api_definitions", "load.yaml")
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers := func(path string, status int) func() bool {
+		return func() bool {
+			a, err := call(client, http.MethodGet, plain+path, "")
+			return err == nil && a.status == status
+		}
+	}
+	eventually(t, "the project is served", patient, answers("/load/open", 200))
+	write(strings.Replace(string(before), "  /open:", "  /edited:", 1))
+	took := eventually(t, "an edit is served", 10*time.Second, answers("/load/edited", 200))
+	t.Logf("an edit is served after %s", took.Round(10*time.Millisecond))
+	write("paths: [")
+	eventually(t, "a mistake is told", 10*time.Second, func() bool {
+		return strings.Contains(s.words("compose", s.files("logs", "--no-color", "adapter")...), "load.yaml:")
+	})
+	if !answers("/load/edited", 200)() {
+		t.Error("after a mistake the last good version is not served")
+	}
+	write(string(before))
+	eventually(t, "the project is mended", 10*time.Second, answers("/load/open", 200))
 }

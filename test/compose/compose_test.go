@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,6 +38,7 @@ func TestCompose(t *testing.T) {
 		{"acceptance over HTTP", func(s *stack) { s.acceptance(plain, s.client(nil)) }},
 		{"acceptance over HTTPS, HTTP/1.1", func(s *stack) { s.acceptance(secure, s.client([]string{"http/1.1"})) }},
 		{"acceptance over HTTPS, HTTP/2", func(s *stack) { s.acceptance(secure, s.client([]string{"h2"})) }},
+		{"edits", (*stack).edits},
 		{"strangers", (*stack).strangers},
 		{"failures", (*stack).failures},
 		{"restarts without an adapter", (*stack).restartsWithoutAdapter},
@@ -50,12 +52,13 @@ type stack struct {
 	t           *testing.T
 	authorities *x509.CertPool // of the gateway's certificate
 	token       string         // with the scope read:pets
+	load        string         // the folder of one more project
 }
 
 // up starts everything anew, and takes it away with its volumes when the test ends.
 func up(t *testing.T) *stack {
 	t.Helper()
-	s := &stack{t: t}
+	s := &stack{t: t, load: copied(t, "testdata/load")}
 	s.compose("down", "--volumes", "--timeout", "1")
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -71,6 +74,22 @@ func up(t *testing.T) *stack {
 	s.token = s.sign("read:pets")
 	s.authorities = s.ca()
 	return s
+}
+
+func (s *stack) environment() []string { return append(os.Environ(), "LOAD="+s.load) }
+
+// copied is a copy of a folder that containers may read and the test may write.
+func copied(t *testing.T, folder string) string {
+	t.Helper()
+	target, err := os.MkdirTemp("", "p")
+	if err == nil {
+		t.Cleanup(func() { os.RemoveAll(target) })
+		err = errors.Join(os.CopyFS(target, os.DirFS(folder)), os.Chmod(target, 0o755))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
 }
 
 // in is the same stack for a subtest, which fails by itself.
@@ -106,7 +125,7 @@ func (s *stack) try(command string, arguments ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", append([]string{command}, arguments...)...)
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, s.environment()
 	out, err := cmd.Output()
 	if exit, ok := err.(*exec.ExitError); ok {
 		return string(out) + string(exit.Stderr), err
@@ -117,7 +136,7 @@ func (s *stack) try(command string, arguments ...string) (string, error) {
 // words is all that a command of docker prints, however it ends.
 func (s *stack) words(command string, arguments ...string) string {
 	cmd := exec.Command("docker", append([]string{command}, arguments...)...)
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, s.environment()
 	out, _ := cmd.CombinedOutput() // what went wrong is among the words
 	return string(out)
 }

@@ -61,7 +61,7 @@ func (s *stack) failures() {
 		for _, blow := range blows {
 			t.Run(p.service+" "+blow.name, func(t *testing.T) {
 				s := s.in(t)
-				l := s.load()
+				l := s.start()
 				time.Sleep(before)
 				blow.strike(s, container)
 				begun := time.Now()
@@ -121,7 +121,7 @@ func (s *stack) restartsWithoutAdapter() {
 			t.Errorf("%s: serving again after %s, want 2 s", service, took)
 		}
 	}
-	l := s.load()
+	l := s.start()
 	s.compose("start", "adapter")
 	s.compose("up", "--no-build", "--no-recreate", "--detach", "--wait", "adapter")
 	time.Sleep(before)

@@ -38,7 +38,7 @@ type load struct {
 	shots []shot
 }
 
-func (s *stack) load() *load {
+func (s *stack) start() *load {
 	l := &load{client: s.client(nil), secure: s.client([]string{"h2"}), token: s.token, end: make(chan struct{})}
 	l.sender.Go(l.send)
 	return l
