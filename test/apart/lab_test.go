@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -62,15 +64,24 @@ type lab struct {
 
 var all = []string{"adapter", "enforcer", "ratelimiter", "envoy"}
 
-// address is a free port of the loopback.
+// port is the last one that was handed out.
+var port atomic.Int32
+
+func init() { port.Store(20_000 + rand.Int32N(10_000)) }
+
+// address is a free port of the loopback, below those the system hands out by itself: a listener or a connection of another
+// test cannot take it before the part it is for has.
 func address(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", port.Add(1))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // newLab makes certificates and a configuration, and starts nothing.
