@@ -15,9 +15,17 @@ import (
 )
 
 // bodyFilter refuses bodies over the limit with 413. It comes after the enforcer and the limiter, so that nobody fills
-// the gateway's memory without being admitted.
+// the gateway's memory without being admitted. It is off where no table says limitBodies: a request without a route passes
+// the enforcer unasked, and is to be answered at once instead of when all of its body is there.
 func bodyFilter(s model.Settings) proto.Message {
 	return &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(uint32(s.BodyBytes))}
+}
+
+// limitBodies is what a route table says, for all its routes.
+func limitBodies(s model.Settings) *anypb.Any {
+	return pack(&bufferv3.BufferPerRoute{Override: &bufferv3.BufferPerRoute_Buffer{
+		Buffer: &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(uint32(s.BodyBytes))},
+	}})
 }
 
 // bodyUnlessGRPC is the same for routes to HTTP/2 backends: bodyFilter holds a body back until it has all of it, which

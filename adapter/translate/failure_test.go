@@ -122,11 +122,19 @@ func TestBodiesAreLimitedAndStreamsAreNot(t *testing.T) {
 		{"/b/plain", "text/plain", 5000, 413},
 		{"/b/plain", "application/grpc", 5000, 200}, // of gRPC's own kind: see below
 		{"/b/grpc", "application/json", 5000, 413},
+		{"/nowhere", "text/plain", 5000, 404},
 	} {
 		status := post(c.path, c.contentType, io.MultiReader(strings.NewReader(strings.Repeat("x", c.size)))) // why MultiReader: no length known
 		if status != c.status {
 			t.Errorf("%s %s of %d bytes: %d, want %d", c.path, c.contentType, c.size, status, c.status)
 		}
+	}
+	for _, path := range []string{"/nowhere", "/b/nowhere"} {
+		open, never := io.Pipe()
+		if status := post(path, "text/plain", open); status != 404 {
+			t.Errorf("%s, whose body never ends: %d, want 404", path, status)
+		}
+		_ = never.Close()
 	}
 	g.take()
 

@@ -35,8 +35,8 @@ func filters(s model.Settings) []*hcmv3.HttpFilter {
 		filter(limitFilterName(model.FailLocal), limitFilter(s, model.FailLocal), off),
 	}
 	if s.BodyBytes > 0 {
-		// How much: only of those who may.
-		chain = append(chain, filter(bodyFilterName, bodyFilter(s)), filter(bodyUnlessGRPCFilterName, bodyUnlessGRPC(s), off))
+		// How much: only of those who may, and only where there is a route.
+		chain = append(chain, filter(bodyFilterName, bodyFilter(s), off), filter(bodyUnlessGRPCFilterName, bodyUnlessGRPC(s), off))
 	}
 	return append(chain, filter("router", &routerv3.Router{
 		SuppressEnvoyHeaders: true,

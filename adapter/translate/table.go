@@ -17,6 +17,9 @@ func table(s model.Settings, key string, members []*compiled) *routev3.RouteConf
 		Name:                   scopeName(key),
 		RequestHeadersToRemove: []string{pathHeader},
 	}
+	if s.BodyBytes > 0 {
+		t.TypedPerFilterConfig = map[string]*anypb.Any{bodyFilterName: limitBodies(s)}
+	}
 	if s.Routing.Flat {
 		t.RequestHeadersToRemove = append(t.RequestHeadersToRemove, scopeHeader)
 	}
