@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/peer"
+
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/translate"
 	"github.com/postern-gateway/postern/internal/xds"
@@ -263,9 +265,16 @@ func TestOnlyEnvoysGetKeys(t *testing.T) {
 	p.start(func(o *Options) { o.Certificates = []model.CertificateFiles{files} }, "shop")
 	p.until("started", p.Started)
 	for role, want := range map[string]bool{xds.RoleEnvoy: true, xds.RoleEnforcer: false, xds.RoleRateLimiter: false} {
-		cache, err := p.find(t.Context(), xds.Node{ID: "n", Label: xds.DefaultLabel, Role: role}, xds.SecretType)
-		if (cache != nil) != want || err != nil {
-			t.Errorf("%s: %v, %v", role, cache, err)
+		node := xds.Node{ID: "n", Label: xds.DefaultLabel, Role: role}
+		for network, private := range map[string]bool{"unix": true, "tcp": false} {
+			var local net.Addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 18000}
+			if private {
+				local = &net.UnixAddr{Name: "xds.sock", Net: network}
+			}
+			cache, err := p.find(peer.NewContext(t.Context(), &peer.Peer{Addr: local, LocalAddr: local}), node, xds.SecretType)
+			if (cache != nil) != (want && private) || (err == nil) != private {
+				t.Errorf("%s by %s: %v, %v", role, network, cache, err)
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/adapter/translate"
+	"github.com/postern-gateway/postern/internal/mtls"
 	"github.com/postern-gateway/postern/internal/xds"
 )
 
@@ -225,6 +226,9 @@ func (a *Adapter) find(ctx context.Context, n xds.Node, typeURL string) (*xds.Ca
 	p := a.lookup(n.Label)
 	if p == nil {
 		return nil, status.Errorf(codes.Unavailable, "label %q has ended; connect again", n.Label)
+	}
+	if typeURL == xds.SecretType && !mtls.Private(ctx) {
+		return nil, status.Error(codes.PermissionDenied, "private keys are told by a unix socket, or to who shows a certificate (xds.tls)")
 	}
 	return p.Find(ctx, n, typeURL)
 }

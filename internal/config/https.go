@@ -9,6 +9,20 @@ import (
 	"github.com/postern-gateway/postern/adapter/model"
 )
 
+// checkPrivateKeys refuses to let private keys out: Envoys get those of the https listener where they get everything else.
+func (l *loader) checkPrivateKeys(c *Config) {
+	makes := c.Listen.HTTPS != "" && l.Dev
+	if len(c.TLS.Certificates) == 0 && !makes || c.XDS.TLS.Said() || strings.HasPrefix(c.XDS.Listen, "unix:") {
+		return
+	}
+	remedy := "configure xds.tls, or use a unix socket"
+	if l.Part == Run {
+		remedy = "use a unix socket"
+	}
+	l.problem(c.origin("xds.listen"), "xds.listen", "%s is plain text for whoever connects, and the private keys of tls.certificates would be told there; %s",
+		c.XDS.Listen, remedy)
+}
+
 // checkDataPlane looks at where consumers connect.
 func (l *loader) checkDataPlane(c *Config) {
 	if c.Listen.HTTP == "" && c.Listen.HTTPS == "" {
@@ -16,6 +30,7 @@ func (l *loader) checkDataPlane(c *Config) {
 	}
 	l.checkDataAddress(c, "listen.http", c.Listen.HTTP, "9090")
 	l.checkDataAddress(c, "listen.https", c.Listen.HTTPS, "9095")
+	l.checkPrivateKeys(c)
 	if c.Listen.HTTPS == "" {
 		if len(c.TLS.Certificates) > 0 {
 			l.warnings = append(l.warnings, l.unused(c, "tls.certificates", "nothing shows them: listen.https is off"))

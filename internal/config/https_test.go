@@ -59,6 +59,11 @@ func TestHTTPSWrong(t *testing.T) {
 		"one port":               {"listen: {https: '0.0.0.0:9090'}\n" + pair, run, "listen.https: 0.0.0.0:9090 is listen.http's address too; give each its own port"},
 		"nothing listens":        {pair, run, "postern.yaml:1:21: tls.certificates: nothing shows them: listen.https is off"},
 		"nobody is asked":        {"mtls: {request: true}", run, "mtls.request: no client is asked for a certificate: listen.https is off"},
+		"keys in plain text":     {"listen: {https: '0.0.0.0:9095'}\nxds:\n  listen: 127.0.0.1:18000\n" + pair, as(config.Adapter), "postern.yaml:3:11: xds.listen: 127.0.0.1:18000 is plain text for whoever connects, and the private keys of tls.certificates would be told there; configure xds.tls, or use a unix socket"},
+		"and insecurely":         {"listen: {https: '0.0.0.0:9095'}\nxds: {listen: '0.0.0.0:18000'}\n" + pair, func(o *config.Options) { o.Part, o.Insecure = config.Adapter, true }, "postern.yaml:2:15: xds.listen: 0.0.0.0:18000 is plain text for whoever connects"},
+		"in one process":         {"listen: {https: '0.0.0.0:9095'}\nxds: {listen: '127.0.0.1:18000'}\n" + pair, run, "would be told there; use a unix socket"},
+		"a made one":             {"listen: {https: '127.0.0.1:9095'}\nxds: {listen: '127.0.0.1:18000'}\n", dev, "would be told there; use a unix socket"},
+		"keys by TLS":            {"listen: {https: '0.0.0.0:9095'}\nxds: {listen: '0.0.0.0:18000', tls: {cert: a, key: b, ca: c}}\nenforcer: {address: 'a:1'}\n" + pair, func(o *config.Options) { o.Part = config.Adapter }, ""},
 		"version":                {"tls: {minVersion: '1.1'}", run, "tls.minVersion"},
 	} {
 		_, warnings, err := load(t, c.text, nil, c.change)

@@ -82,6 +82,16 @@ func Peer(ctx context.Context) (Identity, bool) {
 	return info.identity, ok
 }
 
+// Private says whether nobody else can be at the other end of a call: it came by a unix socket, which its file's rights
+// protect, or has shown a certificate of ours. What is secret is told to no other.
+func Private(ctx context.Context) bool {
+	if _, ok := Peer(ctx); ok {
+		return true
+	}
+	p, ok := peer.FromContext(ctx)
+	return ok && p.LocalAddr != nil && p.LocalAddr.Network() == "unix"
+}
+
 // patience is how long a handshake may take.
 const patience = 10 * time.Second
 

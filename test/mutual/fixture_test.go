@@ -64,7 +64,7 @@ type part struct {
 }
 
 // listeners are those of TCP: the data plane, then those that speak TLS to those with a certificate, then the admin ones.
-var listeners = []string{"http", "xds", "enforcer", "ratelimiter", "management", "enforcer admin", "ratelimiter admin", "envoy management"}
+var listeners = []string{"http", "https", "xds", "enforcer", "ratelimiter", "management", "enforcer admin", "ratelimiter admin", "envoy management"}
 
 // newSystem makes certificates and configurations, and starts nothing.
 func newSystem(t *testing.T) *system {
@@ -78,6 +78,7 @@ func newSystem(t *testing.T) *system {
 		s.address[name] = free(t)
 	}
 	s.postern("certs", "set", "adapter", "enforcer", "ratelimiter", "envoy=edge-1", "client=ops")
+	fixture.NewAuthority(t).Issue(t, time.Hour, "shop.test").Write(t, filepath.Join(s.folder, "certs/shop.pem"), filepath.Join(s.folder, "certs/shop.key"))
 	s.write("pets/api_definitions/pets.yaml", fmt.Sprintf(`openapi: 3.0.3
 info: {title: pets, version: 1.0.0}
 x-wso2-basePath: /pets
@@ -87,12 +88,13 @@ paths:
   /open: {get: {security: [{}], responses: {"200": {description: ok}}}}
   /closed: {get: {security: [{jwt: []}], responses: {"200": {description: ok}}}}
 `, s.backend.Host, s.backend.Port))
-	s.configure("adapter", "adapter", fmt.Sprintf(`listen: {http: %q}
+	s.configure("adapter", "adapter", fmt.Sprintf(`listen: {http: %q, https: %q}
+tls: {certificates: [{cert: certs/shop.pem, key: certs/shop.key}]}
 management: {listen: %q, tls: {cert: certs/adapter.pem, key: certs/adapter.key, clientCA: certs/ca.pem}}
 enforcer: {address: %q}
 ratelimiter: {address: %q}
 issuers: [{issuer: "https://keys.example.com", jwks: {file: jwks.json}}]
-`, s.address["http"], s.address["management"], s.address["enforcer"], s.address["ratelimiter"]))
+`, s.address["http"], s.address["https"], s.address["management"], s.address["enforcer"], s.address["ratelimiter"]))
 	s.write("jwks.json", `{"keys": [{"kty": "RSA", "kid": "a", "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw", "e": "AQAB"}]}`)
 	s.configure("enforcer", "enforcer", fmt.Sprintf("enforcer: {listen: %q, admin: %q}\n", s.address["enforcer"], s.address["enforcer admin"]))
 	s.configure("ratelimiter", "ratelimiter", fmt.Sprintf("ratelimiter: {listen: %q, admin: %q}\n", s.address["ratelimiter"], s.address["ratelimiter admin"]))

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -47,6 +48,7 @@ func TestNoSecretForStrangers(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.start()
+	s.plainAdapterWithKeys()
 	ports := listening(t, s.folder)
 	for name, address := range s.address {
 		if !slices.Contains(ports, address) {
@@ -75,6 +77,23 @@ func TestNoSecretForStrangers(t *testing.T) {
 		t.Error("a private key was told")
 	}
 	closed(t, filepath.Join(s.folder, "data"))
+}
+
+// plainAdapterWithKeys is not to be had: one that serves HTTPS and would tell its keys to whoever connects.
+func (s *system) plainAdapterWithKeys() {
+	s.t.Helper()
+	s.write("plain.yaml", fmt.Sprintf("dataDir: data/plain\nlisten: {https: %q}\nxds:\n  listen: %q\n"+
+		"tls: {certificates: [{cert: certs/shop.pem, key: certs/shop.key}]}\n", free(s.t), free(s.t)))
+	for _, flags := range [][]string{nil, {"--insecure"}} {
+		ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+		cmd := exec.CommandContext(ctx, program, append([]string{"adapter", "--config", "plain.yaml", "pets"}, flags...)...)
+		cmd.Dir = s.folder
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if err == nil || !strings.Contains(string(out), "plain.yaml:4:11: xds.listen: ") || !strings.Contains(string(out), "configure xds.tls, or use a unix socket") {
+			s.t.Errorf("with %q: %v\n%s", flags, err, out)
+		}
+	}
 }
 
 // listening are the addresses where the processes in folder listen, as the kernel has them.
