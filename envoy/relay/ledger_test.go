@@ -43,6 +43,8 @@ func (m memory) Load(typeURL string) (resources []*discoveryv3.Resource, known b
 
 func (m memory) SavedAt() time.Time { return time.Time{} }
 
+func (m memory) Confirm() {}
+
 // world is an Envoy, an adapter, and the ledger that reads what they say to each other. Clusters stand for what Envoy asks
 // for as a whole, tables for what it asks for by name.
 type world struct {

@@ -29,6 +29,8 @@ type Store interface {
 	Put(typeURL string, put []*discoveryv3.Resource, remove []string)
 	Load(typeURL string) (resources []*discoveryv3.Resource, known bool, err error)
 	SavedAt() time.Time
+	// Confirm notes that an adapter has the say at this moment. It must not wait for the disk.
+	Confirm()
 }
 
 // Options of a Relay.
@@ -62,7 +64,7 @@ type Status struct {
 	Source  string
 	Address string    // of the adapter that is followed, or was last
 	Since   time.Time // when the source became this one
-	// AsOf is when an adapter last had the say, or the last good configuration was written; zero: never.
+	// AsOf is when an adapter last had the say, as far as is known after a restart to a minute; zero: never.
 	AsOf time.Time
 }
 
@@ -222,6 +224,27 @@ func (r *Relay) followed(s *session, k *link) {
 	}
 	r.status.Address = k.address
 	r.becomes(FromAdapter)
+}
+
+// confirmEvery is how often it is kept on disk that an adapter has the say.
+const confirmEvery = time.Minute
+
+// confirm notes in the store, until ctx is done, that an adapter has the say.
+func (r *Relay) confirm(ctx context.Context) {
+	if r.options.Store == nil {
+		return
+	}
+	defer r.options.Store.Confirm()
+	tick := time.NewTicker(confirmEvery)
+	defer tick.Stop()
+	for {
+		r.options.Store.Confirm()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // lost: the adapter that was followed has ended the stream. The others are tried before it.

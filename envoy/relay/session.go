@@ -204,6 +204,7 @@ func (s *session) follow(k *link) (answered bool) {
 				if heard.CompareAndSwap(false, true) {
 					k.served()
 					s.relay.followed(s, k)
+					go s.relay.confirm(ctx)
 				}
 			})
 		}()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,12 +22,13 @@ import (
 //
 //	length of the body (4 bytes, big endian) | CRC-32C of those 4 | SHA-256 of the digest before and the body | body
 //
-// A body is the time of the write (Unix nanoseconds, 8 bytes) and records of type, name and the marshalled resource, each with
-// its length before it (a varint); the resource's is one more than its bytes, and 0 says that the resource is gone. A record
-// with an empty name says only that the type is known. The digest before that of the first frame is that of the line.
+// A body is the time when a source last had the say (Unix nanoseconds, 8 bytes; 0: never) and records of type, name and the
+// marshalled resource, each with its length before it (a varint); the resource's is one more than its bytes, and 0 says that
+// the resource is gone. A record with an empty name says only that the type is known, one with an empty type is a mark (see
+// tail.go), and a body without records says the time. The digest before that of the first frame is that of the line.
 //
-// A frame that the file ends in is one whose write was cut off: it is dropped. Whatever else is not as it was written is
-// damage. Frames of which little is current are rewritten into a new file.
+// What is not as it was written is damage if it lies before a mark, and else the end of what reached the disk. Frames of
+// which little is current are rewritten into a new file.
 const (
 	title      = "postern last good 1 of "
 	headerSize = 4 + 4 + sha256.Size
@@ -42,12 +44,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // journal is the open file. It is for one goroutine at a time.
 type journal struct {
 	path, of string
+	log      *slog.Logger
 	file     *os.File
 	size     int64 // up to the last whole frame
 	digest   [sha256.Size]byte
 	index    map[string]map[string]entry // by type and name
 	live     int64                       // bytes of current records, about
-	savedAt  time.Time
+	savedAt  time.Time                   // when a source last had the say
+	marked   bool                        // the last frame is a mark
+	doubtful bool                        // the disk has failed to take what was written
+	crowded  time.Time                   // when rewriting failed last
 }
 
 // entry is where a resource lies in the file.
@@ -58,8 +64,8 @@ type entry struct {
 }
 
 // open reads a file to its end, or makes an empty one. What it must not use is a refusal.
-func open(path, of string) (*journal, error) {
-	j := &journal{path: path, of: of}
+func open(path, of string, log *slog.Logger) (*journal, error) {
+	j := &journal{path: path, of: of, log: log}
 	there, err := exists(path)
 	if err != nil {
 		return nil, err
@@ -116,19 +122,28 @@ func (j *journal) readAll() error {
 	case strings.HasPrefix(line, string(first)):
 		return j.restart() // the very first write was cut off
 	case bytes.HasPrefix(first, []byte(title)):
-		holds, _, _ := bytes.Cut(first[len(title):], []byte("\n"))
-		return refuse("it is of %q and this is %q", holds, j.of)
+		return j.foreign(first, info.Size())
 	default:
 		return refuse("it does not begin with %q", title)
 	}
 	j.size, j.digest, j.index = int64(len(line)), sha256.Sum256([]byte(line)), map[string]map[string]entry{}
 	for j.size < info.Size() {
-		whole, err := j.readFrame(info.Size() - j.size)
-		if err != nil || !whole {
-			return err
+		if err := j.readFrame(info.Size() - j.size); err != nil {
+			return j.drop(info.Size(), err)
 		}
 	}
 	return nil
+}
+
+// foreign says that a file which begins with this is somebody else's, if it is not the line that is damaged.
+func (j *journal) foreign(first []byte, size int64) error {
+	holds, _, whole := bytes.Cut(first[len(title):], []byte("\n"))
+	line := title + string(holds) + "\n"
+	theirs := &journal{file: j.file, size: int64(len(line)), digest: sha256.Sum256([]byte(line)), index: map[string]map[string]entry{}}
+	if !whole || theirs.size < size && theirs.readFrame(size-theirs.size) != nil {
+		return refuse("its first line is damaged, or it is of %q and this is %q", holds, j.of)
+	}
+	return fmt.Errorf("%s is of %q and this is %q: use another dataDir, or remove that file", j.path, holds, j.of)
 }
 
 func (j *journal) restart() error {
@@ -138,38 +153,35 @@ func (j *journal) restart() error {
 	return j.begin(j.path)
 }
 
-// readFrame reads the frame at j.size; whole says that it was not cut off by the end of the file.
-func (j *journal) readFrame(rest int64) (whole bool, err error) {
+// readFrame reads the frame at j.size. One that is not as it was written is a refusal.
+func (j *journal) readFrame(rest int64) error {
 	if rest < headerSize {
-		return false, nil
+		return refuse("it ends within the frame at byte %d", j.size)
 	}
 	var header [headerSize]byte
 	if _, err := j.file.ReadAt(header[:], j.size); err != nil {
-		return false, err
-	}
-	if header == [headerSize]byte{} {
-		return false, nil // why: after a power failure some file systems have zeros where the last write should be
+		return err
 	}
 	if crc32.Checksum(header[:4], castagnoli) != binary.BigEndian.Uint32(header[4:]) {
-		return false, refuse("it is damaged at byte %d", j.size)
+		return refuse("it is damaged at byte %d", j.size)
 	}
 	n := int64(binary.BigEndian.Uint32(header[:]))
 	if rest-headerSize < n {
-		return false, nil
+		return refuse("it ends within the frame at byte %d", j.size)
 	}
 	body := make([]byte, n)
 	if _, err := j.file.ReadAt(body, j.size+headerSize); err != nil {
-		return false, err
+		return err
 	}
 	digest := j.chain(body)
 	if !bytes.Equal(digest[:], header[8:]) {
-		return false, refuse("it is damaged between bytes %d and %d", j.size, j.size+headerSize+n)
+		return refuse("it is damaged between bytes %d and %d", j.size, j.size+headerSize+n)
 	}
 	if err := j.take(body); err != nil {
-		return false, refuse("what was written at byte %d is no record: %v", j.size, err)
+		return refuse("what was written at byte %d is no record: %v", j.size, err)
 	}
 	j.size, j.digest = j.size+headerSize+n, digest
-	return true, nil
+	return nil
 }
 
 // chain is the digest of the next frame: none can be left out or come twice.
@@ -184,12 +196,17 @@ func (j *journal) chain(body []byte) [sha256.Size]byte {
 func (j *journal) take(body []byte) error {
 	r := reader{body: body}
 	when := r.bytes(8)
+	j.marked = false
 	for r.err == nil && len(r.body) > r.at {
 		typeURL, name := r.text(), r.text()
 		n := r.length()
 		value := r.bytes(max(n-1, 0))
 		if r.err != nil {
 			break
+		}
+		if typeURL == "" {
+			j.marked = true
+			continue
 		}
 		of, ok := j.index[typeURL]
 		if !ok {
@@ -207,7 +224,7 @@ func (j *journal) take(body []byte) error {
 		j.live += recordSize(typeURL, name, len(value))
 	}
 	if r.err == nil {
-		j.savedAt = time.Unix(0, int64(binary.BigEndian.Uint64(when)))
+		j.savedAt = fromNano(int64(binary.BigEndian.Uint64(when)))
 	}
 	return r.err
 }
@@ -225,9 +242,9 @@ func (j *journal) read(name string, e entry) (*discoveryv3.Resource, error) {
 	return r, proto.Unmarshal(value, r)
 }
 
-// append writes changes as one frame: after a crash all of them are there, or none.
-func (j *journal) append(c changes, now time.Time) error {
-	b := newBody(now)
+// append writes changes as one frame: after a crash all of them are there, or none. said is when a source had the say.
+func (j *journal) append(c changes, said time.Time) error {
+	b := newBody(said)
 	for typeURL, resources := range c {
 		b.record(typeURL, "", nil)
 		for name, r := range resources {
@@ -245,10 +262,13 @@ func (j *journal) append(c changes, now time.Time) error {
 	if err := j.write(b); err != nil {
 		return err
 	}
-	if garbage := j.size - j.live; garbage > j.live+slack {
-		return j.rewrite(now)
+	if garbage := j.size - j.live; garbage > j.live+slack && time.Since(j.crowded) > time.Minute {
+		if err := j.rewrite(); err != nil {
+			j.crowded = time.Now()
+			j.log.Error("the last good configuration cannot be rewritten; its file grows until it can", "file", j.path, "err", err)
+		}
 	}
-	return nil
+	return nil // why: it is written, and must not be again
 }
 
 // write adds a frame: from then on it outlives this process, and after sync the machine.
@@ -273,15 +293,18 @@ func (j *journal) write(b body) error {
 }
 
 // rewrite puts what is current into a new file, which takes the place of the old one when it is whole.
-func (j *journal) rewrite(now time.Time) error {
-	next := &journal{path: j.path, of: j.of}
+func (j *journal) rewrite() error {
+	next := &journal{path: j.path, of: j.of, log: j.log}
 	path := j.path + ".new"
 	if err := next.begin(path); err != nil {
 		return err
 	}
-	err := j.copyTo(next, now)
+	err := j.copyTo(next)
 	if err == nil {
 		err = next.sync()
+	}
+	if err == nil {
+		err = next.file.Sync() // why again: with its mark, no part of it will ever pass for the whole
 	}
 	if err == nil {
 		err = os.Rename(path, j.path)
@@ -295,8 +318,8 @@ func (j *journal) rewrite(now time.Time) error {
 	return syncFolder(filepath.Dir(j.path))
 }
 
-func (j *journal) copyTo(next *journal, now time.Time) error {
-	b := newBody(now)
+func (j *journal) copyTo(next *journal) error {
+	b := newBody(j.savedAt)
 	for typeURL, resources := range j.index {
 		b.record(typeURL, "", nil)
 		for name, e := range resources {
@@ -312,7 +335,7 @@ func (j *journal) copyTo(next *journal, now time.Time) error {
 				if err := next.write(b); err != nil {
 					return err
 				}
-				b = newBody(now)
+				b = newBody(j.savedAt)
 			}
 		}
 	}
@@ -329,15 +352,43 @@ func syncFolder(path string) error {
 	return folder.Sync()
 }
 
-func (j *journal) sync() error { return j.file.Sync() }
+// sync puts the file on the disk, and marks that it is there. Once that has failed nobody knows what of it is there: then
+// only a new file will do.
+func (j *journal) sync() error {
+	if j.doubtful {
+		return j.rewrite()
+	}
+	if err := j.file.Sync(); err != nil {
+		j.doubtful = true
+		return err
+	}
+	if j.marked {
+		return nil
+	}
+	return j.mark()
+}
 
 func (j *journal) close() error { return j.file.Close() }
 
 // body is a frame in the making: room for its header, and its records.
 type body []byte
 
-func newBody(now time.Time) body {
-	return binary.BigEndian.AppendUint64(make(body, headerSize, 4096), uint64(now.UnixNano()))
+func newBody(said time.Time) body {
+	return binary.BigEndian.AppendUint64(make(body, headerSize, 4096), uint64(nano(said)))
+}
+
+func nano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNano(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
 }
 
 // record adds a resource, or with nil that it is gone.

@@ -25,7 +25,7 @@ const (
 // Options of Open.
 type Options struct {
 	Path string
-	// Of says whose state it is, in a few words: "enforcer default". A file of somebody else's is refused.
+	// Of says whose state it is, in a few words: "enforcer default". A file of somebody else's is an error.
 	Of  string
 	Log *slog.Logger // nil: slog.Default()
 }
@@ -41,8 +41,9 @@ type Store struct {
 	loose bool // something was written that is not on the disk yet
 	sick  bool // the last write failed, which was told
 
-	mu      sync.Mutex // of the two below; never held while the disk works
+	mu      sync.Mutex // of the three below; never held while the disk works
 	pending changes
+	said    time.Time // when a source had the say, if that is not written yet
 	closed  bool
 
 	wake, ended chan struct{}
@@ -51,8 +52,8 @@ type Store struct {
 // changes by type and name; nil is a removal. A type without any is one of which the full set is empty.
 type changes map[string]map[string]*discoveryv3.Resource
 
-// Open opens the file at o.Path or begins it. One that is damaged or somebody else's is moved aside, which is logged,
-// and an empty one begun. It is an error if another process has it open.
+// Open opens the file at o.Path or begins it. One that is damaged is moved aside, which is logged, and an empty one begun.
+// It is an error if another process has it open, or if it is somebody else's.
 func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -64,13 +65,13 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("last good configuration: %w", err)
 	}
-	j, err := open(o.Path, o.Of)
+	j, err := open(o.Path, o.Of, o.Log)
 	var refused refusal
 	if errors.As(err, &refused) {
 		aside := o.Path + ".refused"
 		o.Log.Error("the last good configuration is not used", "file", o.Path, "err", refused, "kept", aside)
 		if err = os.Rename(o.Path, aside); err == nil {
-			j, err = open(o.Path, o.Of)
+			j, err = open(o.Path, o.Of, o.Log)
 		}
 	}
 	if err != nil {
@@ -78,11 +79,12 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("last good configuration: %w", err)
 	}
 	s := &Store{path: o.Path, log: o.Log, lock: lock, j: j, pending: changes{}, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s.loose = !j.marked && len(j.index) > 0 // of a process that was killed
 	go s.write()
 	return s, nil
 }
 
-// Put replaces and removes resources of a type. It costs what it is given and does not wait for the disk. Neither slice
+// Put replaces and removes resources of a type, as a source says. It costs what it is given and does not wait for the disk. Neither slice
 // need have any: then it is noted that there are none. The resources must not be changed afterwards.
 func (s *Store) Put(typeURL string, put []*discoveryv3.Resource, remove []string) {
 	s.mu.Lock()
@@ -96,6 +98,28 @@ func (s *Store) Put(typeURL string, put []*discoveryv3.Resource, remove []string
 	}
 	for _, r := range put {
 		of[r.GetName()] = r
+	}
+	s.said = time.Now()
+	s.mu.Unlock()
+	s.signal()
+}
+
+// Drop removes resources that no source has said anything of: what was put stays as old as it is.
+func (s *Store) Drop(typeURL string, names []string) {
+	s.mu.Lock()
+	for _, name := range names {
+		s.pending.of(typeURL)[name] = nil
+	}
+	s.mu.Unlock()
+	s.signal()
+}
+
+// Confirm notes that a source has the say at this moment, and what was put is all there is. It costs next to nothing, and
+// does not wait for the disk.
+func (s *Store) Confirm() {
+	s.mu.Lock()
+	if !s.closed {
+		s.said = time.Now()
 	}
 	s.mu.Unlock()
 	s.signal()
@@ -137,10 +161,15 @@ func (s *Store) Load(typeURL string) (resources []*discoveryv3.Resource, known b
 	return resources, known || stored, nil
 }
 
-// SavedAt is when it was written last; the zero time if never.
+// SavedAt is when a source last had the say (see Put and Confirm); the zero time if none ever had.
 func (s *Store) SavedAt() time.Time {
 	s.file.Lock()
 	defer s.file.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.said.IsZero() {
+		return s.said
+	}
 	return s.j.savedAt
 }
 
@@ -157,16 +186,23 @@ func (s *Store) Flush() error {
 // flush writes what was put. The caller holds s.file.
 func (s *Store) flush() error {
 	s.mu.Lock()
-	taken := s.pending
-	s.pending = changes{}
+	taken, said := s.pending, s.said
+	s.pending, s.said = changes{}, time.Time{}
 	s.mu.Unlock()
-	if len(taken) == 0 {
+	if len(taken) == 0 && said.IsZero() {
 		return nil
 	}
-	err := s.judge(s.j.append(taken, time.Now()))
+	when := said
+	if when.IsZero() {
+		when = s.j.savedAt
+	}
+	err := s.judge(s.j.append(taken, when))
 	if err != nil {
 		s.mu.Lock()
 		s.pending = taken.then(s.pending)
+		if s.said.IsZero() {
+			s.said = said
+		}
 		s.mu.Unlock()
 		return err
 	}
@@ -179,8 +215,9 @@ func (s *Store) sync() error {
 	if !s.loose {
 		return nil
 	}
-	s.loose = false
-	return s.judge(s.j.sync())
+	err := s.judge(s.j.sync())
+	s.loose = err != nil
+	return err
 }
 
 // judge says once that writing fails.
@@ -244,7 +281,11 @@ func (s *Store) write() {
 			_ = s.sync() // judge has said what is wrong
 		}
 		if s.loose && sync == nil {
-			sync = time.After(every)
+			wait := every
+			if s.sick {
+				wait = retry
+			}
+			sync = time.After(wait)
 		}
 		s.file.Unlock()
 	}
