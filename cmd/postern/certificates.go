@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -93,6 +94,14 @@ func hostName() string {
 		return host
 	}
 	return "postern"
+}
+
+// authorize is asked which node may be what; nil, without certificates: anybody.
+func (p *process) authorize() func(context.Context, xds.Node) error {
+	if p.tls.serving == nil {
+		return nil
+	}
+	return p.tls.serving.Authorize
 }
 
 // client are the credentials of connections to adapters.

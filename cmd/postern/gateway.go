@@ -49,7 +49,7 @@ func (p *process) startAdapter(l net.Listener, paths []string, environment strin
 	}
 	a, err := adapter.New(adapter.Options{
 		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: label,
-		GRPC: p.secure(l, mtls.RoleEnvoy, mtls.RoleEnforcer, mtls.RoleRateLimiter), Authorize: mtls.Authorize(p.log),
+		GRPC: p.secure(l, "", mtls.RoleEnvoy, mtls.RoleEnforcer, mtls.RoleRateLimiter), Authorize: p.authorize(),
 		Environment: environment, Lookup: os.LookupEnv, OwnAddresses: p.cfg.OwnAddresses(), AllowBackends: p.cfg.Backends.Allow,
 		Issuers: issuers, Certificates: p.cfg.Certificates(), Log: p.log, Registerer: p.registry,
 	})

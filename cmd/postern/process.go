@@ -91,7 +91,7 @@ func (p *process) serve(key, address string, s service, roles ...string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	server := grpc.NewServer(append(s.ServerOptions(), p.secure(l, roles...)...)...)
+	server := grpc.NewServer(append(s.ServerOptions(), p.secure(l, p.cfg.Label, roles...)...)...)
 	s.Register(server)
 	p.services.Go(func() error { return server.Serve(l) })
 	p.closers = append(p.closers, func() {
@@ -102,13 +102,13 @@ func (p *process) serve(key, address string, s service, roles ...string) error {
 	return nil
 }
 
-// secure are the options of a gRPC server that listens there.
-func (p *process) secure(l net.Listener, roles ...string) []grpc.ServerOption {
+// secure are the options of a gRPC server that listens there, for certificates of these roles that are good for a label.
+func (p *process) secure(l net.Listener, label string, roles ...string) []grpc.ServerOption {
 	if p.tls.serving == nil || l.Addr().Network() == "unix" {
 		return nil
 	}
 	// why a time: a stranger may open a connection, and must not keep it without a certificate
-	return []grpc.ServerOption{grpc.Creds(p.tls.serving.ServerCredentials(roles...)), grpc.ConnectionTimeout(10 * time.Second)}
+	return []grpc.ServerOption{grpc.Creds(p.tls.serving.ServerCredentialsOf(label, roles...)), grpc.ConnectionTimeout(10 * time.Second)}
 }
 
 // serveManagement answers for health and metrics, at the address that a key of the configuration says, and for `postern

@@ -73,7 +73,7 @@ func TestMutualTLS(t *testing.T) {
 		a.address = l.Addr().String()
 		l.Close()
 		a.options = []grpc.ServerOption{grpc.Creds(set.ServerCredentials(mtls.RoleEnvoy))}
-		a.allow = mtls.Authorize(slog.New(slog.DiscardHandler))
+		a.allow = set.Authorize
 		return a.start()
 	}
 	for name, test := range map[string]struct{ adapter, envoy *mtls.Set }{

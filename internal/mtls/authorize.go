@@ -2,7 +2,6 @@ package mtls
 
 import (
 	"context"
-	"log/slog"
 	"net"
 
 	"google.golang.org/grpc/codes"
@@ -12,27 +11,23 @@ import (
 	"github.com/postern-gateway/postern/internal/xds"
 )
 
-// Authorize returns what an xDS server asks about who connects (xds.ServerOptions.Authorize): a node must be what its
-// certificate says. Where there is no TLS, which is on unix sockets and loopback, any node will do. Refusals are logged.
-func Authorize(log *slog.Logger) func(context.Context, xds.Node) error {
-	if log == nil {
-		log = slog.Default()
+// Authorize is what an xDS server asks about who connects (xds.ServerOptions.Authorize): a node must be what its
+// certificate says. Where there is no TLS, which is on unix sockets and loopback, any node will do. Refusals are logged and
+// counted.
+func (s *Set) Authorize(ctx context.Context, n xds.Node) error {
+	who, ok := Peer(ctx)
+	if !ok {
+		return nil
 	}
-	r := &refusals{log: log}
-	return func(ctx context.Context, n xds.Node) error {
-		who, ok := Peer(ctx)
-		if !ok {
-			return nil
-		}
-		err := who.Admits(n)
-		if err == nil {
-			return nil
-		}
-		var remote net.Addr
-		if p, ok := peer.FromContext(ctx); ok {
-			remote = p.Addr
-		}
-		r.say(remote, "gateway refused", err.Error())
-		return status.Error(codes.PermissionDenied, err.Error())
+	err := who.Admits(n)
+	if err == nil {
+		return nil
 	}
+	var remote net.Addr
+	if p, ok := peer.FromContext(ctx); ok {
+		remote = p.Addr
+	}
+	s.refusals.count.Inc()
+	s.refusals.say(remote, "gateway refused", err.Error())
+	return status.Error(codes.PermissionDenied, err.Error())
 }

@@ -110,6 +110,11 @@ type server struct {
 
 func serve(t *testing.T, files mtls.Files, accept ...string) *server {
 	t.Helper()
+	return serveLabel(t, files, "", accept...)
+}
+
+func serveLabel(t *testing.T, files mtls.Files, label string, accept ...string) *server {
+	t.Helper()
 	s := &server{log: &journal{}, files: files}
 	s.set = load(t, s.files, s.log.logger())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -117,7 +122,7 @@ func serve(t *testing.T, files mtls.Files, accept ...string) *server {
 		t.Fatal(err)
 	}
 	s.address = l.Addr().String()
-	g := grpc.NewServer(grpc.Creds(s.set.ServerCredentials(accept...)), grpc.UnaryInterceptor(s.note))
+	g := grpc.NewServer(grpc.Creds(s.set.ServerCredentialsOf(label, accept...)), grpc.UnaryInterceptor(s.note))
 	healthv1.RegisterHealthServer(g, health.NewServer())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(l) }()

@@ -3,8 +3,10 @@ package mtls
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -15,7 +17,13 @@ import (
 // ServerCredentials let certificates of these roles connect to a gRPC server. Who is turned away is logged. On a unix
 // socket, which its file's rights protect, they are plain text.
 func (s *Set) ServerCredentials(roles ...string) credentials.TransportCredentials {
-	return &transport{credentials.NewTLS(s.ServerConfig(roles...)), &s.refusals}
+	return s.ServerCredentialsOf("", roles...)
+}
+
+// ServerCredentialsOf are ServerCredentials of what serves one label ("": any): whose certificate is limited to others is
+// turned away.
+func (s *Set) ServerCredentialsOf(label string, roles ...string) credentials.TransportCredentials {
+	return &transport{credentials.NewTLS(s.askingConfig(label, roles)), &s.refusals}
 }
 
 // ClientCredentials are for connections to a gRPC server of one of these roles; plain text on a unix socket.
@@ -105,33 +113,77 @@ func (s *Set) Listen(inner net.Listener, roles ...string) net.Listener {
 func (s *Set) ListenAnyone(inner net.Listener) net.Listener { return s.listen(inner, s.anyoneConfig()) }
 
 func (s *Set) listen(inner net.Listener, config *tls.Config) net.Listener {
-	l := &listener{Listener: inner, config: config, refusals: &s.refusals, accepted: make(chan net.Conn), done: make(chan struct{})}
+	l := &listener{
+		Listener: inner, config: config, refusals: &s.refusals,
+		room: make(chan struct{}, handshakes), accepted: make(chan net.Conn), done: make(chan struct{}), closing: make(chan struct{}),
+	}
 	go l.run()
 	return l
 }
+
+// handshakes is how many may be under way; who comes then waits in the kernel's queue.
+const handshakes = 256
+
+// Between attempts to accept while the system has no room (file descriptors, memory), as net/http waits.
+const firstPause, longestPause = 5 * time.Millisecond, time.Second
 
 type listener struct {
 	net.Listener
 	config   *tls.Config
 	refusals *refusals
+	room     chan struct{} // a place for each handshake
 	accepted chan net.Conn
 	done     chan struct{} // the inner listener has ended, with err
 	err      error
+	once     sync.Once
+	closing  chan struct{} // Close was called
+}
+
+// Close ends the inner listener, and what waits for it.
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closing) })
+	return l.Listener.Close()
 }
 
 func (l *listener) run() {
 	defer close(l.done)
+	pause := firstPause
 	for {
+		select {
+		case l.room <- struct{}{}:
+		case <-l.closing:
+			l.err = net.ErrClosed
+			return
+		}
 		conn, err := l.Listener.Accept()
-		if err != nil {
+		if err == nil {
+			pause = firstPause
+			go l.handshake(conn)
+			continue
+		}
+		<-l.room
+		if !passing(err) {
 			l.err = err
 			return
 		}
-		go l.handshake(conn)
+		l.refusals.log.Warn("no connection can be accepted; trying again", "listen", l.Addr().String(), "after", pause, "err", err)
+		select {
+		case <-time.After(pause):
+		case <-l.closing:
+		}
+		pause = min(2*pause, longestPause)
 	}
 }
 
+// passing says of an error of Accept that the listener is as good as before.
+func passing(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary()
+}
+
 func (l *listener) handshake(raw net.Conn) {
+	leave := sync.OnceFunc(func() { <-l.room })
+	defer leave()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn := tls.Server(raw, l.config)
@@ -140,6 +192,7 @@ func (l *listener) handshake(raw net.Conn) {
 		raw.Close()
 		return
 	}
+	leave() // why already: a server that is slow to accept is no handshake
 	select {
 	case l.accepted <- conn:
 	case <-l.done:

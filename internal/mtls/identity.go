@@ -115,10 +115,15 @@ func (i Identity) Admits(n xds.Node) error {
 		return fmt.Errorf("node %q says it is role %q, and its certificate is for role %q", n.ID, n.Role, i.Role)
 	case n.ID != i.Name && !strings.HasPrefix(n.ID, i.Name+"/"):
 		return fmt.Errorf("node %q is not what its certificate names: its id must be %q, or begin with %q", n.ID, i.Name, i.Name+"/")
-	case len(i.Labels) > 0 && !slices.Contains(i.Labels, n.Label):
+	case !i.isFor(n.Label):
 		return fmt.Errorf("node %q says its label is %q, and its certificate is for %q", n.ID, n.Label, i.Labels)
 	}
 	return nil
+}
+
+// isFor says whether a certificate is good for a label.
+func (i Identity) isFor(label string) bool {
+	return len(i.Labels) == 0 || slices.Contains(i.Labels, label)
 }
 
 // check says whether an identity is of one of the roles a listener or a client wants.

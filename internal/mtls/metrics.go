@@ -10,7 +10,7 @@ import (
 // have the same.
 func (s *Set) register(r prometheus.Registerer) error {
 	s.refusals.count = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "postern_mtls_refused_total", Help: "Connections refused for want of a good certificate, by the certificate they were shown.",
+		Name: "postern_mtls_refused_total", Help: "Connections, and gateways on them, refused for want of a good certificate, by the certificate they were shown.",
 	})
 	if r == nil {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -78,12 +79,14 @@ func (s *Set) current() *material {
 
 // ServerConfig is for a listener that only certificates of these roles may connect to. It logs nothing: Listen and
 // ServerCredentials do.
-func (s *Set) ServerConfig(roles ...string) *tls.Config {
+func (s *Set) ServerConfig(roles ...string) *tls.Config { return s.askingConfig("", roles) }
+
+func (s *Set) askingConfig(label string, roles []string) *tls.Config {
 	return s.serverConfig(func(m *material, c *tls.Config) {
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, m.authorities
 		// why: who resumes a session is not asked for a certificate again, and it may have been replaced
 		c.SessionTicketsDisabled = true
-		c.VerifyConnection = func(state tls.ConnectionState) error { return checkPeer(state, roles) }
+		c.VerifyConnection = func(state tls.ConnectionState) error { return checkPeer(state, label, roles) }
 	})
 }
 
@@ -115,7 +118,7 @@ func (s *Set) ClientConfig(roles ...string) *tls.Config {
 			if err := s.current().verifyServer(state.PeerCertificates); err != nil {
 				return err
 			}
-			return checkPeer(state, roles)
+			return checkPeer(state, "", roles)
 		},
 	}
 }
@@ -135,13 +138,19 @@ func (m *material) verifyServer(chain []*x509.Certificate) error {
 	return err
 }
 
-// checkPeer asks for the role of the other side, whose certificate was verified.
-func checkPeer(state tls.ConnectionState, roles []string) error {
+// checkPeer asks for the role of the other side, whose certificate was verified, and whether it is good for a label.
+func checkPeer(state tls.ConnectionState, label string, roles []string) error {
 	i, err := IdentityOf(state.PeerCertificates[0])
 	if err != nil {
 		return err
 	}
-	return i.check(roles)
+	if err := i.check(roles); err != nil {
+		return err
+	}
+	if label != "" && !i.isFor(label) {
+		return fmt.Errorf("its certificate (%s) is for the labels %q, and this serves %q", i, i.Labels, label)
+	}
+	return nil
 }
 
 // Follow looks at the files every second until ctx is done, and calls changed after each time they have. Without it they

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/internal/xds"
 	"github.com/postern-gateway/postern/test/fixture"
 )
 
@@ -272,6 +273,25 @@ func TestPeer(t *testing.T) {
 	}
 }
 
+// TestLabels: what serves one label takes nobody whose certificate is limited to others.
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	s := serveLabel(t, a.issue(mtls.RoleEnforcer, "enforcer-1", 0), "default", mtls.RoleEnvoy)
+	for name, c := range map[string]struct {
+		labels []string
+		code   codes.Code
+	}{
+		"any": {nil, codes.OK}, "its": {[]string{"partner", "default"}, codes.OK}, "another": {[]string{"partner"}, codes.Unavailable},
+	} {
+		client := load(t, a.issue(mtls.RoleEnvoy, name, 0, c.labels...), nil)
+		if err := ask(t, connect(t, s.address, client.ClientCredentials(mtls.RoleEnforcer))); status.Code(err) != c.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.log.wait(t, `is for the labels [\"partner\"], and this serves \"default\"`)
+}
+
 // TestReload replaces the certificates of both sides and their authority while a connection lives.
 func TestReload(t *testing.T) {
 	t.Parallel()
@@ -495,6 +515,13 @@ func TestMetrics(t *testing.T) {
 		return -1
 	}
 	until(t, "both refusals are counted", func() bool { return value("postern_mtls_refused_total") == 2 })
+	who := mtls.Identity{Role: mtls.RoleEnvoy, Name: "edge-1"}
+	for _, id := range []string{"edge-1", "edge-2"} {
+		_ = sets[0].Authorize(mtls.WithPeer(t.Context(), who), xds.Node{ID: id, Role: xds.RoleEnvoy, Label: xds.DefaultLabel})
+	}
+	if got := value("postern_mtls_refused_total"); got != 3 {
+		t.Errorf("%v refusals are counted, with that of a node that is not what its certificate says", got)
+	}
 	if got := value("postern_mtls_certificate_not_after_timestamp_seconds"); got != float64(sets[0].NotAfter().Unix()) {
 		t.Errorf("it expires at %v", got)
 	}

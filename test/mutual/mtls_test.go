@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/postern-gateway/postern/internal/mtls"
@@ -123,10 +124,33 @@ func TestWhoMayBeWhat(t *testing.T) {
 			s.says("adapter", c.words)
 		}
 	}
+	for _, service := range []string{mtls.RoleEnforcer, mtls.RoleRateLimiter} {
+		for label, want := range map[string]codes.Code{"partner": codes.Unavailable, "default": codes.OK} {
+			creds := s.certificate("certs", envoy(label), 0).ClientCredentials(service)
+			if err := healthy(t, s.address[service], creds); status.Code(err) != want {
+				t.Errorf("an Envoy of label %s at the %s: %v", label, service, err)
+			}
+		}
+		s.says(service, "is for the labels")
+	}
 	response, err := s.asks(s.certificate("certs", envoy(), 0).ClientCredentials(mtls.RoleAdapter), edge, posternv1.IssuerType)
 	if err != nil || len(response.Resources) > 0 {
 		t.Errorf("an Envoy was told of issuers: %v, %v", response, err)
 	}
+}
+
+// healthy asks a service how it is.
+func healthy(t *testing.T, address string, creds credentials.TransportCredentials) error {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(creds), grpc.WithNoProxy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), fixture.Patience)
+	defer cancel()
+	_, err = healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
+	return err
 }
 
 // TestGatewayWithAForeignCertificate gets nothing: it does not serve, and the adapter's log says why.
