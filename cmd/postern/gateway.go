@@ -105,6 +105,7 @@ func (p *process) newRelay() (*relay.Relay, error) {
 	r, err := relay.New(o)
 	if err == nil {
 		p.readiness.note(func() []string { return onDisk(r.Status()) })
+		p.readiness.also(func() []string { return taken(r.Status()) })
 	}
 	return r, err
 }
@@ -115,6 +116,14 @@ func onDisk(s relay.Status) []string {
 		return nil
 	}
 	return []string{"no adapter answers: envoy serves what was acknowledged by " + s.AsOf.UTC().Format(time.RFC3339)}
+}
+
+// taken is why Envoy does not listen.
+func taken(s relay.Status) []string {
+	if s.Taken == nil {
+		return nil
+	}
+	return []string{"envoy does not listen: " + s.Taken.Error()}
 }
 
 // maxConnections leaves a file descriptor to each client for its request to the backend.

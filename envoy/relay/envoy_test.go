@@ -144,10 +144,9 @@ func (b *beside) answers(scope, want string) {
 	fixture.WaitFor(b.t, fmt.Sprintf("%s to answer %s", scope, want), func() bool { got = b.answer(scope); return got == want })
 }
 
-// kill kills Envoy, and returns when it is gone.
-func (b *beside) kill() {
+// pid is that of the newest Envoy.
+func (b *beside) pid() (pid int) {
 	b.t.Helper()
-	pid := 0
 	for line := range strings.Lines(b.log.String()) {
 		if _, after, ok := strings.Cut(line, `msg="envoy is live" pid=`); ok {
 			pid, _ = strconv.Atoi(strings.TrimSpace(after))
@@ -156,6 +155,13 @@ func (b *beside) kill() {
 	if pid == 0 {
 		b.t.Fatal("there is no Envoy")
 	}
+	return pid
+}
+
+// kill kills Envoy, and returns when it is gone.
+func (b *beside) kill() {
+	b.t.Helper()
+	pid := b.pid()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		b.t.Fatal(err)
 	}

@@ -66,6 +66,8 @@ type Status struct {
 	Since   time.Time // when the source became this one
 	// AsOf is when an adapter last had the say, as far as is known after a restart to a minute; zero: never.
 	AsOf time.Time
+	// Taken: the address of a listener that Envoy waits for, and who has it; nil: there is none.
+	Taken error
 }
 
 // Relay is a delta ADS server for the Envoy of this process.
@@ -76,6 +78,7 @@ type Relay struct {
 	ledger  *ledger
 	links   []*link
 	moves   prometheus.Counter
+	ports   ports
 
 	mu      sync.Mutex // of what follows
 	current *session   // Envoy's newest stream
@@ -151,6 +154,7 @@ func (r *Relay) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.status
+	s.Taken = r.ports.why()
 	if s.Source == FromAdapter {
 		s.AsOf = time.Now()
 	}

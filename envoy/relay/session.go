@@ -60,10 +60,11 @@ type session struct {
 // DeltaAggregatedResources serves Envoy from the first adapter that answers, or else from disk. When that source is lost,
 // or there is a better one, the stream ends, and Envoy comes again.
 func (r *Relay) DeltaAggregatedResources(g downstream) error {
-	s := &session{relay: r, stream: g}
+	s := &session{relay: r}
 	s.ctx, s.cancel = context.WithCancelCause(g.Context())
 	defer s.cancel(nil)
-	s.requests, s.ended = receive(s.ctx, g)
+	s.stream = careful{g, s.ctx, r}
+	s.requests, s.ended = receive(s.ctx, s.stream)
 	r.enter(s)
 	defer r.leave(s)
 	select {
@@ -243,7 +244,8 @@ func (s *session) down(up upstream, b *book, heard func()) error {
 	}
 }
 
-// up brings Envoy's requests to the adapter, until the stream ends; it returns only when down has ended, or Envoy is gone.
+// up brings Envoy's requests to the adapter, until the stream ends; it returns only when down has
+// ended: nothing may be sent to Envoy when its stream is over.
 func (s *session) up(up upstream, b *book, down <-chan error, heard *atomic.Bool) error {
 	send := func(r *request) error { return up.Send(b.request(r)) }
 	var err error
@@ -265,15 +267,12 @@ func (s *session) up(up upstream, b *book, down <-chan error, heard *atomic.Bool
 			return err
 		case err := <-s.ended:
 			s.cancel(fmt.Errorf("envoy has ended its stream: %w", err))
-		case <-s.ctx.Done():
+		case <-s.ctx.Done(): // which ends the adapter's stream, too
+			<-down
 			return context.Cause(s.ctx)
 		}
 	}
-	select { // why: the reason is the stream's, not Send's EOF
-	case err = <-down:
-	case <-s.ctx.Done():
-	}
-	return err
+	return <-down // why: the reason is the stream's, not Send's EOF
 }
 
 // why no adapter answers.

@@ -79,6 +79,9 @@ func Free(address string) error {
 	return l.Close()
 }
 
+// ErrTaken: somebody else listens there.
+var ErrTaken = errors.New("taken")
+
 // taken names the owner of an address that is in use.
 func taken(address string, err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
@@ -86,7 +89,7 @@ func taken(address string, err error) error {
 	}
 	_, port, _ := net.SplitHostPort(address)
 	if who := owner(port); who != "" {
-		return fmt.Errorf("%s is taken by %s", address, who)
+		return fmt.Errorf("%s is %w by %s", address, ErrTaken, who)
 	}
-	return fmt.Errorf("%s is taken by a process of another user; `ss -ltnp` as root names it", address)
+	return fmt.Errorf("%s is %w by a process of another user; `ss -ltnp` as root names it", address, ErrTaken)
 }

@@ -301,3 +301,17 @@ func TestMetricsFromElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoGatewaysOnOnePort: the adapter says where Envoys listen, so of two on one machine the second waits, and says so.
+func TestTwoGatewaysOnOnePort(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.startAll()
+	management := address(t)
+	second := l.start("envoy", "POSTERN_MANAGEMENT_LISTEN="+management, "POSTERN_DATA_DIR="+l.dir+"/second", "POSTERN_ENVOY_ID=envoy/2")
+	second.at = management
+	second.says(l.http + " is taken by envoy (pid ")
+	if status, body := second.page("readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "envoy does not listen: "+l.http+" is taken by envoy") {
+		t.Errorf("the second one's readiness: %d %s", status, body)
+	}
+}
