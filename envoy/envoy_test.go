@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -170,6 +171,27 @@ func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
 func answers(address string) func() bool {
 	return func() bool { code, err := get(address); return err == nil && code == http.StatusOK }
+}
+
+// TestEnvoyHasNoneOfOurSecrets looks at its environment as the kernel shows it.
+func TestEnvoyHasNoneOfOurSecrets(t *testing.T) { // why not parallel: it sets variables
+	if runtime.GOOS != "linux" {
+		t.Skip("which environment a process has is known on Linux only")
+	}
+	t.Setenv("POSTERN_VAR_PASSWORD", "hunter2")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+	t.Setenv("TZ", "UTC")
+	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
+	xds, _ := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	r := start(t, options(dir, binary, xds))
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) > 0 })
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", r.log.pids()[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if words := string(text); strings.Contains(words, "hunter2") || strings.Contains(words, "POSTERN_") || !strings.Contains(words, "TZ=UTC\x00") || !strings.Contains(words, "PATH=") {
+		t.Errorf("its environment: %q", words)
+	}
 }
 
 func TestKilledEnvoyIsBackWithinASecond(t *testing.T) {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -163,7 +166,7 @@ func (s *supervisor) start() (*child, error) {
 	s.Bootstrap.removeAdminSocket() // why: one left by an Envoy that was killed would answer nobody
 	c := &child{cmd: exec.Command(s.Binary, s.arguments()...), log: &logRelay{log: s.Log}, ended: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
-	c.cmd.Dir = s.Sockets
+	c.cmd.Dir, c.cmd.Env = s.Sockets, environment(os.Environ())
 	c.cmd.WaitDelay = time.Second
 	c.cmd.SysProcAttr = attributes()
 	started := make(chan error)
@@ -183,6 +186,20 @@ func (s *supervisor) start() (*child, error) {
 		close(c.ended)
 	}()
 	return c, <-started
+}
+
+// handed are the variables that Envoy and the libraries in it look at, or how these begin.
+var handed = []string{"PATH=", "HOME=", "TZ=", "TMPDIR=", "LANG=", "LC_", "LD_LIBRARY_PATH=", "SSL_CERT_", "RES_OPTIONS=", "LOCALDOMAIN=", "GLIBC_TUNABLES=", "MALLOC_", "TCMALLOC_"}
+
+// environment is what Envoy is given of ours: there are secrets in it, which Envoy has no use for.
+func environment(ours []string) []string {
+	theirs := []string{} // why not nil: that is all of ours
+	for _, variable := range ours {
+		if slices.ContainsFunc(handed, func(start string) bool { return strings.HasPrefix(variable, start) }) {
+			theirs = append(theirs, variable)
+		}
+	}
+	return theirs
 }
 
 func (c *child) end(s syscall.Signal) { _ = c.cmd.Process.Signal(s) }

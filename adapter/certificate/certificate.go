@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/source"
+	"github.com/postern-gateway/postern/internal/mtls"
 )
 
 // Options of a Set.
@@ -141,8 +142,9 @@ func (s *Set) reload() bool {
 	return any
 }
 
-// warn tells of a certificate that is about to expire, is not good yet, or has expired.
+// warn tells of a certificate that is about to expire, is not good yet, or has expired, and of a key that anybody can read.
 func (s *Set) warn(p pair) {
+	mtls.WarnOfOpenKey(s.options.Log, p.files.Key)
 	now := s.options.Now()
 	log := s.options.Log.With("certificate", p.Name, "file", p.files.Cert)
 	switch {

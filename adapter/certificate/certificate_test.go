@@ -3,6 +3,7 @@ package certificate_test
 import (
 	"bytes"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,6 +47,23 @@ func TestExpiry(t *testing.T) {
 		families, err := metrics.Gather()
 		if err != nil || len(families) != 1 || families[0].GetMetric()[0].GetGauge().GetValue() != float64(c.TLS.Leaf.NotAfter.Unix()) {
 			t.Errorf("%v %v", families, err)
+		}
+	}
+}
+
+func TestOpenKeyIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := model.CertificateFiles{Name: "https/a.test", Cert: filepath.Join(dir, "a.pem"), Key: filepath.Join(dir, "a.key")}
+	fixture.NewAuthority(t).Issue(t, 40*24*time.Hour, "a.test").Write(t, files.Cert, files.Key)
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true} {
+		if err := os.Chmod(files.Key, mode); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		_, err := certificate.Load(certificate.Options{Files: []model.CertificateFiles{files}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil || strings.Contains(log.String(), "private key is open to every user of this machine; chmod 600 it") != want {
+			t.Errorf("%o: %v, the log says %q", mode, err, &log)
 		}
 	}
 }

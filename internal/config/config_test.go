@@ -160,7 +160,8 @@ func TestWrong(t *testing.T) {
 		"management without key": {"management: {tls: {cert: a, clientCA: b}}", nil, `postern.yaml:1:26: management.tls: TLS needs cert and key, and here is no key`},
 		"management, only a CA":  {"management: {tls: {clientCA: b}}", nil, `postern.yaml:1:30: management.tls: TLS needs cert and key, and here is no cert and no key`},
 		"open xds":               {"xds: {listen: '10.0.0.1:18000'}", nil, `postern.yaml:1:15: xds.listen: 10.0.0.1:18000 is not a loopback address, and this listener has no TLS with client authentication; use a loopback address or a unix socket, configure xds.tls, or say --insecure if the network is trusted`},
-		"open Envoy":             {"envoy: {admin: '0.0.0.0:1'}\nxds: {tls: {cert: a, key: b, ca: c}}", nil, `postern.yaml:1:16: envoy.admin: 0.0.0.0:1 is not a loopback address, and this listener has no TLS with client authentication; use a loopback address or a unix socket, or say --insecure if the network is trusted`},
+		"open Envoy":             {"envoy: {admin: '0.0.0.0:1'}\nxds: {tls: {cert: a, key: b, ca: c}}", nil, `postern.yaml:1:16: envoy.admin: whoever reaches 0.0.0.0:1 can end this Envoy and read its configuration: every user of this machine, if not others; use a unix socket, like unix:.postern/envoy-admin.sock, or say --insecure if all of them are trusted`},
+		"Envoy for this host":    {"envoy: {admin: '127.0.0.1:29901'}", nil, `postern.yaml:1:16: envoy.admin: whoever reaches 127.0.0.1:29901 can end this Envoy and read its configuration: every user of this machine, if not others; use a unix socket, like unix:.postern/envoy-admin.sock, or say --insecure if all of them are trusted`},
 		"revocation":             {"revocation: {sources: [{file: {path: a}}]}", nil, `postern.yaml:1:23: revocation.sources: this build does not serve it: revoked tokens would be accepted`},
 		"redis":                  {"limits: {store: redis}", nil, `postern.yaml:1:17: limits.store: this build does not serve it: every gateway would count by itself; write memory if one gateway is all there is`},
 		"introspection":          {"issuers: [{issuer: 'https://a', introspection: {uri: 'https://a/i'}}]", nil, `postern.yaml:1:11: issuers[0].introspection: this build does not introspect tokens; leaving it out would accept tokens that the issuer has revoked`},
@@ -260,6 +261,14 @@ func TestPaths(t *testing.T) {
 	c, _, err = load(t, "", map[string]string{"POSTERN_DATA_DIR": "elsewhere"})
 	if err != nil || c.XDS.Listen != "unix:elsewhere/xds.sock" {
 		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+func TestAdminInsecure(t *testing.T) {
+	t.Parallel()
+	c, warnings, err := load(t, "envoy: {admin: '127.0.0.1:29901'}", nil, func(o *config.Options) { o.Insecure = true })
+	if err != nil || len(warnings) > 0 || c.Envoy.Admin != "127.0.0.1:29901" {
+		t.Errorf("%v %v", err, warnings)
 	}
 }
 

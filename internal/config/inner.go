@@ -15,7 +15,22 @@ func (l *loader) checkInner(c *Config) {
 	l.checkListener(c, "xds.listen", c.XDS.Listen, "xds.tls", c.XDS.TLS.Said())
 	l.checkListener(c, "enforcer.listen", c.Enforcer.Listen, "enforcer.tls", c.Enforcer.TLS.Said())
 	l.checkListener(c, "ratelimiter.listen", c.RateLimiter.Listen, "ratelimiter.tls", c.RateLimiter.TLS.Said())
-	l.checkListener(c, "envoy.admin", c.Envoy.Admin, "", false)
+	l.checkAdmin(c)
+}
+
+// checkAdmin: Envoy's admin interface asks nobody who they are, and ends the Envoy for whoever says so.
+func (l *loader) checkAdmin(c *Config) {
+	const key = "envoy.admin"
+	place := c.origin(key)
+	host, port, ok := l.checkAddress(place, key, c.Envoy.Admin)
+	switch {
+	case !ok:
+	case port == 0:
+		l.problem(place, key, "%q names no port; write one like 127.0.0.1:9901", c.Envoy.Admin)
+	case !Loopback(host) && (!l.Insecure || l.Dev), !l.Insecure:
+		l.problem(place, key, "whoever reaches %s can end this Envoy and read its configuration: every user of this machine, if not others; "+
+			"use a unix socket, like unix:.postern/envoy-admin.sock, or say --insecure if all of them are trusted", c.Envoy.Admin)
+	}
 }
 
 // checkApart checks what one process has no need of.

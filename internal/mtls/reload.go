@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"time"
 )
@@ -147,7 +148,12 @@ func (s *Set) warnOf(m *material) {
 	case left < soon:
 		s.log.Warn("certificate expires soon", "cert", s.files.Cert, "until", until)
 	}
-	if info, err := os.Stat(s.files.Key); err == nil && info.Mode().Perm()&0o007 != 0 {
-		s.log.Warn("private key is open to every user of this machine; chmod 600 it", "key", s.files.Key, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+	WarnOfOpenKey(s.log, s.files.Key)
+}
+
+// WarnOfOpenKey says so if a private key's file can be read or replaced by everybody.
+func WarnOfOpenKey(log *slog.Logger, file string) {
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+		log.Warn("private key is open to every user of this machine; chmod 600 it", "key", file, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 	}
 }
