@@ -107,7 +107,7 @@ func (p *process) authorize() func(context.Context, xds.Node) error {
 // client are the credentials of connections to adapters.
 func (p *process) client() credentials.TransportCredentials {
 	if p.tls.following == nil {
-		return nil
+		return mtls.Plain("xds.tls")
 	}
 	return p.tls.following.ClientCredentials(mtls.RoleAdapter)
 }

@@ -5,12 +5,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +57,7 @@ something), lagging (it was silent twice; pushes do not wait for it), lost (not 
 			}
 			report, err := gateways.Read(c.Context(), client, server)
 			if err != nil {
-				return failure{exitUnreachable, fmt.Errorf("the adapter cannot be asked: %w", err)}
+				return failure{exitUnreachable, unreachable(server, err)}
 			}
 			if asJSON(c) {
 				return printJSON(c, report)
@@ -69,6 +71,17 @@ something), lagging (it was silent twice; pushes do not wait for it), lost (not 
 	c.Flags().StringVar(&files.CA, "ca", "", "the authorities that the server's certificate may be from")
 	settings.flags(c)
 	return c
+}
+
+// unreachable says why an adapter could not be asked.
+func unreachable(server string, err error) error {
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the adapter cannot be asked: nobody answers at %s; is the adapter running? --server names where else it is", server)
+	}
+	if plain := new(url.Error); errors.As(err, &plain) {
+		err = plain.Err // why: what was tried is said before
+	}
+	return fmt.Errorf("the adapter cannot be asked: %s: %w; --server names where else it is", server, err)
 }
 
 // managementOf is where this machine's gateway is asked. One that takes only who shows a certificate is asked on its own

@@ -61,7 +61,7 @@ func (t *transport) ClientHandshake(ctx context.Context, authority string, raw n
 	}
 	conn, info, err := t.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %s", raw.RemoteAddr(), reason(err))
+		return nil, nil, fmt.Errorf("%s: %s", raw.RemoteAddr(), reason(err, t.refusals.files))
 	}
 	return known(conn, info)
 }

@@ -113,11 +113,11 @@ func TestRefusalsAreRare(t *testing.T) {
 func TestReasonOfProbes(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{io.EOF, net.ErrClosed, &net.OpError{Op: "read", Err: io.EOF}} {
-		if words := reason(err); words != "" {
+		if words := reason(err, Files{}); words != "" {
 			t.Errorf("%v is told: %s", err, words)
 		}
 	}
-	if words := reason(errors.New("something else")); words != "something else" {
+	if words := reason(errors.New("something else"), Files{}); words != "something else" {
 		t.Error(words)
 	}
 }

@@ -54,7 +54,7 @@ func Load(files Files, o Options) (*Set, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	s := &Set{files: files, role: o.Role, log: o.Log, refusals: refusals{log: o.Log}}
+	s := &Set{files: files, role: o.Role, log: o.Log, refusals: refusals{files: files, log: o.Log}}
 	s.seen = stampOf(files)
 	m, err := s.read()
 	if err != nil {

@@ -39,9 +39,9 @@ func refused(t *testing.T, a authority) map[string]struct {
 		words  string
 	}{
 		"no certificate": {stranger(t, mtls.Files{}, 0), "it has shown no certificate"},
-		"expired":        {stranger(t, a.issue(mtls.RoleEnvoy, "old", 2*time.Hour), 0), "its certificate expired at "},
+		"expired":        {stranger(t, a.issue(mtls.RoleEnvoy, "old", 2*time.Hour), 0), "renew it, with `postern certs client old … --renew` if that made it"},
 		"not yet valid":  {stranger(t, a.issue(mtls.RoleEnvoy, "early", -30*time.Minute), 0), "its certificate is not valid before "},
-		"foreign":        {stranger(t, foreign.issue(mtls.RoleEnvoy, "envoy-1", 0), 0), "its certificate comes from an unknown authority"},
+		"foreign":        {stranger(t, foreign.issue(mtls.RoleEnvoy, "envoy-1", 0), 0), ": give it one of an authority in " + a.ca()},
 		"wrong role":     {stranger(t, a.issue(mtls.RoleClient, "ann", 0), 0), `its certificate is for role \"client\"`},
 		"a server's":     {stranger(t, a.issue(mtls.RoleAdapter, "adapter-2", 0), 0), "its certificate is not for this side of a connection"},
 		"TLS 1.2":        {stranger(t, a.issue(mtls.RoleEnvoy, "envoy-2", 0), tls.VersionTLS12), "it does not speak TLS 1.3"},
@@ -252,46 +252,6 @@ func TestClientRefuses(t *testing.T) {
 	}
 }
 
-func TestPeer(t *testing.T) {
-	t.Parallel()
-	a := newAuthority(t)
-	s := serve(t, a.issue(mtls.RoleRateLimiter, "limiter-1", 0), mtls.RoleEnvoy, mtls.RoleEnforcer)
-	for _, role := range []string{mtls.RoleEnvoy, mtls.RoleEnforcer} {
-		client := load(t, a.issue(role, role+"-1", 0, "blue", "a.b"), nil)
-		if err := ask(t, connect(t, s.address, client.ClientCredentials(mtls.RoleRateLimiter))); err != nil {
-			t.Fatal(err)
-		}
-		s.mu.Lock()
-		got := s.who[len(s.who)-1]
-		s.mu.Unlock()
-		if got.String() != "postern://"+role+"/"+role+"-1" || strings.Join(got.Labels, ",") != "blue,a.b" {
-			t.Errorf("got %s %q", got, got.Labels)
-		}
-	}
-	if _, ok := mtls.Peer(context.Background()); ok {
-		t.Error("there is a peer where no connection is")
-	}
-}
-
-// TestLabels: what serves one label takes nobody whose certificate is limited to others.
-func TestLabels(t *testing.T) {
-	t.Parallel()
-	a := newAuthority(t)
-	s := serveLabel(t, a.issue(mtls.RoleEnforcer, "enforcer-1", 0), "default", mtls.RoleEnvoy)
-	for name, c := range map[string]struct {
-		labels []string
-		code   codes.Code
-	}{
-		"any": {nil, codes.OK}, "its": {[]string{"partner", "default"}, codes.OK}, "another": {[]string{"partner"}, codes.Unavailable},
-	} {
-		client := load(t, a.issue(mtls.RoleEnvoy, name, 0, c.labels...), nil)
-		if err := ask(t, connect(t, s.address, client.ClientCredentials(mtls.RoleEnforcer))); status.Code(err) != c.code {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	s.log.wait(t, `is for the labels [\"partner\"], and this serves \"default\"`)
-}
-
 // TestReload replaces the certificates of both sides and their authority while a connection lives.
 func TestReload(t *testing.T) {
 	t.Parallel()
@@ -442,9 +402,11 @@ func TestLoadRefuses(t *testing.T) {
 		role  string
 		words string
 	}{
-		"no file":                {mtls.Files{Cert: f.Cert, Key: f.Key + ".not", CA: f.CA}, "", "no such file"},
-		"wrong role":             {f, mtls.RoleAdapter, `its certificate is for role "envoy" (postern://envoy/envoy-1), and this is for adapter`},
-		"key as CA":              {mtls.Files{Cert: f.Cert, Key: f.Key, CA: f.Key}, "", "there is no certificate in it"},
+		"no file":    {mtls.Files{Cert: f.Cert, Key: f.Key + ".not", CA: f.CA}, "", "no such file"},
+		"wrong role": {f, mtls.RoleAdapter, `its certificate is for role "envoy" (postern://envoy/envoy-1), and this is for adapter`},
+		"key as CA":  {mtls.Files{Cert: f.Cert, Key: f.Key, CA: f.Key}, "", "there is no certificate in it"},
+		"another's key": {mtls.Files{Cert: f.Cert, Key: filepath.Join(a.dir, "ca.key"), CA: f.CA}, "", f.Cert + " and " + filepath.Join(a.dir, "ca.key") +
+			" are not a certificate and its private key: private key does not match public key; name two that were made together, or make both anew, with `postern certs … --renew`"},
 		"swapped":                {mtls.Files{Cert: f.Key, Key: f.Cert, CA: f.CA}, "", "PEM"},
 		"an authority is nobody": {mtls.Files{Cert: f.CA, Key: filepath.Join(a.dir, "ca.key"), CA: f.CA}, mtls.RoleAdapter, "names nobody"},
 	} {
@@ -466,7 +428,7 @@ func TestLoadWarns(t *testing.T) {
 		words string
 	}{
 		"open key": {a.issue(mtls.RoleEnvoy, "open", 0), 0o644, "private key is open to every user"},
-		"expired":  {a.issue(mtls.RoleEnvoy, "old", 2*time.Hour), 0o600, "certificate has expired"},
+		"expired":  {a.issue(mtls.RoleEnvoy, "old", 2*time.Hour), 0o600, "certificate has expired: nobody will accept it; renew it, with `postern certs client old … --renew`"},
 		"soon":     {a.issue(mtls.RoleEnvoy, "soon", 0), 0o640, "certificate expires soon"},
 	} {
 		t.Run(name, func(t *testing.T) {

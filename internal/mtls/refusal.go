@@ -18,9 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// reason says in plain words why a handshake came to nothing; it is about the other side. "": it went away without a
-// word, as probes do that only look whether a port is open.
-func reason(err error) string {
+// reason says in plain words why a handshake came to nothing, and what to do; it is about the other side, and ours are the
+// own files. "": it went away without a word, as probes do that only look whether a port is open.
+func reason(err error, ours Files) string {
 	var (
 		invalid   x509.CertificateInvalidError
 		authority x509.UnknownAuthorityError
@@ -30,7 +30,7 @@ func reason(err error) string {
 	case errors.As(err, &invalid):
 		return ofCertificate(invalid)
 	case errors.As(err, &authority):
-		return fmt.Sprintf("its certificate comes from an unknown authority (%s)", issuerOf(authority.Cert))
+		return fmt.Sprintf("its certificate comes from an unknown authority (%s): give it one of an authority in %s, or add its own there", issuerOf(authority.Cert), ours.CA)
 	case errors.As(err, &plain):
 		return "it does not speak TLS"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
@@ -46,7 +46,7 @@ func reason(err error) string {
 		return "it does not speak TLS 1.3"
 	case strings.Contains(text, "remote error: tls: "):
 		_, words, _ := strings.Cut(text, "remote error: tls: ")
-		return "it does not accept our certificate: " + words
+		return fmt.Sprintf("it does not accept our certificate: %s; %s must not have expired, and be of an authority in its ca file", words, ours.Cert)
 	}
 	return text
 }
@@ -59,7 +59,7 @@ func ofCertificate(err x509.CertificateInvalidError) string {
 			return "its certificate is not valid before " + c.NotBefore.UTC().Format(time.RFC3339)
 		}
 		if c != nil {
-			return "its certificate expired at " + c.NotAfter.UTC().Format(time.RFC3339)
+			return fmt.Sprintf("its certificate expired at %s: %s", c.NotAfter.UTC().Format(time.RFC3339), renewal(c))
 		}
 	case x509.IncompatibleUsage:
 		return "its certificate is not for this side of a connection (extended key usage)"
@@ -67,6 +67,19 @@ func ofCertificate(err x509.CertificateInvalidError) string {
 		return "its certificate was signed by one that is not an authority's"
 	}
 	return err.Error()
+}
+
+// renewal is how to come by a certificate instead of c.
+func renewal(c *x509.Certificate) string {
+	who, err := IdentityOf(c)
+	if err != nil || who.Role == RoleNone {
+		return "renew it"
+	}
+	kind := "server"
+	if who.Role == RoleEnvoy || who.Role == RoleClient {
+		kind = "client"
+	}
+	return fmt.Sprintf("renew it, with `postern certs %s %s … --renew` if that made it", kind, who.Name)
 }
 
 func issuerOf(c *x509.Certificate) string {
@@ -84,6 +97,7 @@ const (
 
 // refusals logs who was turned away, so that whoever knocks all day does not fill the disk.
 type refusals struct {
+	files Files // the own
 	log   *slog.Logger
 	count prometheus.Counter
 
@@ -98,7 +112,7 @@ type told struct {
 
 // tell logs that a handshake with remote came to nothing.
 func (r *refusals) tell(remote net.Addr, err error) {
-	if words := reason(err); words != "" {
+	if words := reason(err, r.files); words != "" {
 		r.count.Inc()
 		r.say(remote, "connection refused", words)
 	}

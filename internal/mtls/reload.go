@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -100,7 +101,8 @@ func (s *Set) read() (*material, error) {
 	}
 	m.digest = sha256.Sum256(bytes.Join([][]byte{m.cert, m.key, m.ca}, []byte{0}))
 	if m.certificate, err = tls.X509KeyPair(m.cert, m.key); err != nil {
-		return nil, fmt.Errorf("%s and %s: %w", s.files.Cert, s.files.Key, err)
+		return nil, fmt.Errorf("%s and %s are not a certificate and its private key: %s; name two that were made together, or make both anew, with `postern certs … --renew`",
+			s.files.Cert, s.files.Key, strings.TrimPrefix(err.Error(), "tls: "))
 	}
 	if m.authorities, err = authorities(m.ca); err != nil && s.files.CA != "" {
 		return nil, fmt.Errorf("%s: %w", s.files.CA, err)
@@ -144,9 +146,9 @@ func (s *Set) warnOf(m *material) {
 	until := leaf.NotAfter.UTC().Format(time.RFC3339)
 	switch left := time.Until(leaf.NotAfter); {
 	case left <= 0:
-		s.log.Error("certificate has expired: nobody will accept it", "cert", s.files.Cert, "until", until)
+		s.log.Error("certificate has expired: nobody will accept it; "+renewal(leaf), "cert", s.files.Cert, "key", s.files.Key, "until", until)
 	case left < soon:
-		s.log.Warn("certificate expires soon", "cert", s.files.Cert, "until", until)
+		s.log.Warn("certificate expires soon; "+renewal(leaf), "cert", s.files.Cert, "until", until)
 	}
 	WarnOfOpenKey(s.log, s.files.Key)
 }
