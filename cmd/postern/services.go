@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/postern-gateway/postern/enforcer"
 	"github.com/postern-gateway/postern/envoy/accesslog"
@@ -27,8 +28,12 @@ func (p *process) follow(role, name string, types []string, s follower) error {
 	log := p.log.With("service", name)
 	o := xds.ClientOptions{
 		Addresses: p.adapters, Credentials: p.client(), Node: p.node + "/" + name, Label: p.cfg.Label, Role: role, Version: versionName(),
-		Types: types, Apply: s.Apply, Log: log,
+		Types: types, Apply: s.Apply, Log: log, Source: xds.NewSource(name),
 	}
+	if err := p.registry.Register(o.Source); err != nil {
+		return err
+	}
+	p.readiness.note(func() []string { return fromDisk(name, o.Source) })
 	if p.apart {
 		store, err := p.openStore(name, role)
 		if err != nil {
@@ -39,6 +44,15 @@ func (p *process) follow(role, name string, types []string, s follower) error {
 	p.services.Go(func() error { return s.Run(p.ctx) })
 	p.services.Go(func() error { return xds.Run(p.ctx, o) })
 	return nil
+}
+
+// fromDisk tells people of a service that no adapter tells anything.
+func fromDisk(name string, s *xds.Source) []string {
+	from, asOf := s.Now()
+	if from != xds.FromDisk {
+		return nil
+	}
+	return []string{"no adapter answers: the " + name + " serves what it was told by " + asOf.UTC().Format(time.RFC3339)}
 }
 
 // openStore opens what a part was told last; close writes what is left of it.

@@ -2,10 +2,7 @@ package relay
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -103,35 +100,7 @@ func (k *link) why(ctx context.Context) string {
 		defer k.mu.Unlock()
 		return k.words
 	}
-	text := k.fault()
-	if strings.Contains(text, "broken pipe") || strings.Contains(text, "connection reset") {
-		return or(k.refusal(ctx), text)
-	}
-	return text
-}
-
-// refusal is why the adapter does not like our certificate; "": it does not say. In TLS 1.3 it says so after the handshake,
-// and who has written more by then, as gRPC does, may find the connection closed instead.
-func (k *link) refusal(ctx context.Context) string {
-	if k.credentials.Info().SecurityProtocol != "tls" {
-		return ""
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", k.address)
-	if err != nil {
-		return err.Error()
-	}
-	defer raw.Close()
-	conn, _, err := k.credentials.Clone().ClientHandshake(ctx, k.address, raw)
-	if err != nil {
-		return err.Error()
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
-	if _, err = conn.Read(make([]byte, 1)); err != nil && strings.Contains(err.Error(), "tls: ") {
-		return err.Error()
-	}
-	return ""
+	return xds.Reason(ctx, k.address, k.credentials, k.fault())
 }
 
 // fault is what gRPC says of the connection.
@@ -142,13 +111,6 @@ func (k *link) fault() string {
 		return words(err)
 	}
 	return "it does not answer"
-}
-
-func or(text, fallback string) string {
-	if text == "" {
-		return fallback
-	}
-	return text
 }
 
 // failed: the adapter took a stream and gave nothing, or soon ended it. silent says that it may be stopped altogether:
@@ -180,20 +142,5 @@ func (k *link) served() {
 	k.rest, k.until, k.words = 0, time.Time{}, ""
 }
 
-// words are those of whoever ended a stream, or kept a connection from being there, without gRPC's own around them.
-func words(err error) string {
-	s, ok := status.FromError(err)
-	if !ok || err == nil {
-		return fmt.Sprint(err)
-	}
-	text := s.Message()
-	if inner, ok := strings.CutPrefix(text, "connection error: desc = "); ok {
-		if inner, err := strconv.Unquote(inner); err == nil {
-			text = strings.TrimPrefix(inner, "transport: ")
-		}
-	}
-	if s.Code() == unavailable {
-		return text
-	}
-	return s.Code().String() + ": " + text
-}
+// words are those of whoever ended a stream, or kept a connection from being there.
+func words(err error) string { return xds.Words(err) }

@@ -55,6 +55,8 @@ type ClientOptions struct {
 	Credentials credentials.TransportCredentials
 	// Store keeps what Apply took; nil: nobody does. What is in it is applied before the first connection.
 	Store Store
+	// Source is told where the configuration comes from; nil: nobody is.
+	Source *Source
 }
 
 // Store is where a client finds again what it had when it ended.
@@ -63,6 +65,12 @@ type Store interface {
 	Load(typeURL string) (resources []*discoveryv3.Resource, known bool, err error)
 	// Put replaces and removes resources, and makes their type known. It must not wait for a disk.
 	Put(typeURL string, put []*discoveryv3.Resource, remove []string)
+	// Drop removes resources that no server has said anything of.
+	Drop(typeURL string, names []string)
+	// Confirm notes that a server has the say at this moment. It must not wait for a disk.
+	Confirm()
+	// SavedAt is when a server last had the say; the zero time: never.
+	SavedAt() time.Time
 }
 
 // Run follows a server until ctx is done, which is the only way it ends, except for options that
@@ -82,7 +90,10 @@ func Run(ctx context.Context, o ClientOptions) error {
 	if o.Credentials == nil {
 		o.Credentials = insecure.NewCredentials()
 	}
-	c := &client{options: o, types: map[string]*followed{}}
+	if o.Source == nil {
+		o.Source = NewSource(o.Role)
+	}
+	c := &client{options: o, types: map[string]*followed{}, told: map[string]time.Time{}}
 	for _, typeURL := range o.Types {
 		c.types[typeURL] = &followed{versions: map[string]string{}, unstored: map[string]*discoveryv3.Resource{}}
 	}
@@ -94,7 +105,7 @@ func Run(ctx context.Context, o ClientOptions) error {
 type client struct {
 	options ClientOptions
 	types   map[string]*followed
-	silent  bool // the absence of servers was logged
+	told    map[string]time.Time // when the log was told last of a reason why no server answers
 }
 
 type followed struct {
@@ -106,23 +117,21 @@ type followed struct {
 func (c *client) run(ctx context.Context) error {
 	wait := minBackOff
 	for {
-		var last error
+		var reasons []string
 		for _, address := range c.options.Addresses {
 			answered, err := c.follow(ctx, address)
-			last = err
 			if ctx.Err() != nil {
 				return nil
 			}
 			if answered {
 				wait = minBackOff
-				c.options.Log.Warn("configuration source lost, keeping what it gave", "address", address, "err", err)
+				c.options.Log.Warn("configuration source lost, keeping what it gave", "address", address, "err", Words(err))
 				continue
 			}
-			c.options.Log.Debug("configuration source not reached", "address", address, "err", err)
+			reasons = append(reasons, address+": "+Reason(ctx, address, c.options.Credentials, Words(err)))
 		}
-		if !c.silent {
-			c.silent = true
-			c.options.Log.Info("waiting for a configuration source", "addresses", c.options.Addresses, "err", last)
+		if len(reasons) == len(c.options.Addresses) { // why: one that was lost may be back at once
+			c.wait(reasons)
 		}
 		select {
 		case <-ctx.Done():
@@ -163,8 +172,9 @@ func (c *client) follow(ctx context.Context, address string) (answered bool, err
 			return answered, err
 		}
 		if !answered {
-			answered, c.silent = true, false
-			c.options.Log.Info("following a configuration source", "address", address)
+			answered = true
+			c.found(ctx, address)
+			defer c.lost()
 		}
 		if err := stream.Send(c.take(response)); err != nil {
 			_, err = stream.Recv()

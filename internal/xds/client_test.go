@@ -17,6 +17,13 @@ import (
 
 var silentLog = slog.New(slog.DiscardHandler)
 
+func or(log, fallback *slog.Logger) *slog.Logger {
+	if log == nil {
+		return fallback
+	}
+	return log
+}
+
 // follower is a client of the rig whose updates are read from a channel.
 type follower struct {
 	t       *testing.T
@@ -34,7 +41,7 @@ func follow(t *testing.T, refuse string, addresses ...string) *follower {
 func followWith(t *testing.T, refuse string, o ClientOptions) *follower {
 	t.Helper()
 	f := &follower{t: t, refuse: refuse, updates: make(chan Update, 100)}
-	o.Node, o.Label, o.Role, o.Types, o.Apply, o.Log = "enf-1", "default", RoleEnforcer, []string{ownType}, f.apply, silentLog
+	o.Node, o.Label, o.Role, o.Types, o.Apply, o.Log = "enf-1", "default", RoleEnforcer, []string{ownType}, f.apply, or(o.Log, silentLog)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, o) }()

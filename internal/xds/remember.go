@@ -27,6 +27,7 @@ func (c *client) recall() {
 		t.complete = true
 		c.options.Log.Info("going on from what was stored", "type", typeURL, "resources", len(t.versions))
 	}
+	c.alone(c.options.Store.SavedAt())
 }
 
 // reapply applies a full set, and returns what of it was taken. What another build stored may be refused: that is dropped,
@@ -47,7 +48,7 @@ func (c *client) reapply(typeURL string, resources []*discoveryv3.Resource) []*d
 	if err := c.options.Apply(Update{TypeURL: typeURL, Complete: true}); err != nil {
 		c.options.Log.Error("what was stored cannot be used", "type", typeURL, "err", err)
 	}
-	c.options.Store.Put(typeURL, nil, dropped)
+	c.options.Store.Drop(typeURL, dropped)
 	return resources
 }
 

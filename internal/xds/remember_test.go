@@ -16,6 +16,8 @@ type shelf struct {
 	mu    sync.Mutex
 	types map[string]map[string]*discoveryv3.Resource
 	put   chan struct{}
+
+	confirmed time.Time
 }
 
 func newShelf() *shelf {
@@ -42,6 +44,20 @@ func (s *shelf) Put(typeURL string, put []*discoveryv3.Resource, remove []string
 		s.types[typeURL][r.Name] = r
 	}
 	s.put <- struct{}{}
+}
+
+func (s *shelf) Drop(typeURL string, names []string) { s.Put(typeURL, nil, names) }
+
+func (s *shelf) Confirm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.confirmed = time.Now()
+}
+
+func (s *shelf) SavedAt() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.confirmed
 }
 
 // expect waits until the shelf holds these, "name@version".

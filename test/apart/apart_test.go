@@ -100,6 +100,15 @@ func TestFromDisk(t *testing.T) {
 	if _, metrics := l.parts["envoy"].page("metrics"); !strings.Contains(metrics, `postern_relay_source{source="disk"} 1`) {
 		t.Error("its metrics do not tell where the configuration is from")
 	}
+	for _, name := range []string{"enforcer", "ratelimiter"} {
+		if _, body := l.parts[name].page("readyz"); !strings.Contains(body, "no adapter answers: the "+name+" serves what it was told by 20") {
+			t.Errorf("the %s says %s", name, body)
+		}
+		if _, metrics := l.parts[name].page("metrics"); !strings.Contains(metrics, `postern_configuration_source{service="`+name+`",source="disk"} 1`) {
+			t.Errorf("the metrics of the %s do not tell where the configuration is from", name)
+		}
+		l.parts[name].says("going on from what was told last")
+	}
 
 	l.start("adapter").ready()
 	l.parts["envoy"].says("following an adapter")
@@ -164,7 +173,7 @@ func TestBrokenDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content[len(content)-1] ^= 1
+	content[len(content)/2] ^= 1
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
