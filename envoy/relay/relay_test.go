@@ -96,7 +96,9 @@ func TestServesFromDisk(t *testing.T) {
 	first := newRig(t, file, a.address).serve()
 	first.connect(nil).Wait("it has the table", has(xds.RouteType, "s@1"))
 	first.keeps(xds.RouteType, "s@1")
+	alive := time.Now()
 	a.kill()
+	fixture.WaitFor(t, "the adapter's last word to be noted", func() bool { return first.store.SavedAt().After(alive) })
 	first.store.Close()
 
 	r := newRig(t, file, a.address).serve()
