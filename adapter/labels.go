@@ -244,6 +244,10 @@ func (a *Adapter) notify(e xds.Event) {
 		a.log.Info("gateway connected", "gateway", e.Node.ID, "role", e.Node.Role, "label", e.Node.Label, "version", e.Node.Version)
 	case xds.Disconnected:
 		a.log.Info("gateway disconnected", "gateway", e.Node.ID, "role", e.Node.Role, "label", e.Node.Label)
+	case xds.Acked:
+		if !e.Known {
+			a.log.Debug("gateway acknowledged", "gateway", e.Node.ID, "role", e.Node.Role, "type", e.TypeURL, "resources", e.Resources, "removed", e.Removed)
+		}
 	}
 	p.Notify(e)
 }

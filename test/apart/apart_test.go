@@ -118,8 +118,7 @@ func TestFromDisk(t *testing.T) {
 		return strings.Contains(metrics, `postern_relay_source{source="adapter"} 1`)
 	})
 	l.notSentAgain()
-	l.write("shop/api_definitions/shop.yaml", strings.ReplaceAll(l.definition(), "/open:", "/opened:"))
-	fixture.WaitFor(t, "an edit to be served", func() bool { return l.get("GET", "/shop/opened", "").status == 200 })
+	l.edited()
 }
 
 // kept waits until both APIs are on the disk beside Envoy, a moment after it has acknowledged them.
@@ -145,19 +144,39 @@ func (l *lab) served(token string) {
 	}
 }
 
-// notSentAgain: the adapter that was started again has had no route table acknowledged, and nothing refused: everybody had
-// all of it. Of other types the first answer may be an empty one, which is acknowledged too.
+// notSentAgain: the adapter that was started again has sent nobody a resource, of any type and name, nor taken one away, and
+// nothing was refused: everybody had all of it.
 func (l *lab) notSentAgain() {
 	l.t.Helper()
-	_, metrics := l.parts["adapter"].page("metrics")
-	for line := range strings.Lines(metrics) {
-		if !strings.HasPrefix(line, "postern_xds_total{") || strings.HasSuffix(strings.TrimSpace(line), " 0") {
-			continue
-		}
-		if strings.Contains(line, `outcome="nack"`) || strings.Contains(line, `type="RouteConfiguration"`) {
-			l.t.Errorf("something was sent again, or refused: %s", line)
+	for line := range strings.Lines(l.parts["adapter"].log.String()) {
+		if strings.Contains(line, acknowledged) && !strings.Contains(line, " resources=[] removed=[]") {
+			l.t.Errorf("sent again: %s", line)
 		}
 	}
+	_, metrics := l.parts["adapter"].page("metrics")
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "postern_xds_total{") && strings.Contains(line, `outcome="nack"`) && !strings.HasSuffix(strings.TrimSpace(line), " 0") {
+			l.t.Errorf("refused: %s", line)
+		}
+	}
+}
+
+// acknowledged is what an adapter says, at the level debug, of everything that was sent.
+const acknowledged = `msg="gateway acknowledged"`
+
+// edited: an edit is sent, which shows that notSentAgain would have seen others.
+func (l *lab) edited() {
+	l.t.Helper()
+	l.write("shop/api_definitions/shop.yaml", strings.ReplaceAll(l.definition(), "/open:", "/opened:"))
+	fixture.WaitFor(l.t, "an edit to be served", func() bool { return l.get("GET", "/shop/opened", "").status == 200 })
+	fixture.WaitFor(l.t, "the adapter to say what it sent", func() bool {
+		for line := range strings.Lines(l.parts["adapter"].log.String()) {
+			if strings.Contains(line, acknowledged) && strings.Contains(line, "RouteConfiguration") && !strings.Contains(line, "resources=[]") {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // TestBrokenDisk: a store that is damaged is told, kept, and done without.
@@ -316,7 +335,7 @@ func TestTwoGatewaysOnOnePort(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	l.startAll()
-	management := address(t)
+	management := fixture.Address(t)
 	second := l.start("envoy", "POSTERN_MANAGEMENT_LISTEN="+management, "POSTERN_DATA_DIR="+l.dir+"/second", "POSTERN_ENVOY_ID=envoy/2")
 	second.at = management
 	second.says(l.http + " is taken by envoy (pid ")

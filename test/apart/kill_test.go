@@ -3,7 +3,6 @@ package apart
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,7 +156,8 @@ func TestKilledInTurn(t *testing.T) {
 	}
 }
 
-// TestEnvoyKilledWhileTheAdapterIsAway: it serves again, within two seconds on a machine that has nothing else to do.
+// TestEnvoyKilledWhileTheAdapterIsAway: it serves again, within two seconds on a machine that has nothing else to do. Tests
+// beside this one may have the processors meanwhile: one start of several must be in time.
 func TestEnvoyKilledWhileTheAdapterIsAway(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -166,18 +166,26 @@ func TestEnvoyKilledWhileTheAdapterIsAway(t *testing.T) {
 	l.served(token)
 	l.kept()
 	l.parts["adapter"].kill()
-	l.parts["envoy"].kill()
-	began := time.Now()
-	l.start("envoy").ready()
-	l.served(token)
-	t.Logf("served from disk %v after its start", time.Since(began).Round(time.Millisecond))
+	fastest := time.Hour
+	for range 5 {
+		l.parts["envoy"].kill()
+		began := time.Now()
+		l.start("envoy").ready()
+		l.served(token)
+		took := time.Since(began)
+		t.Logf("served from disk %v after its start", took.Round(time.Millisecond))
+		if fastest = min(fastest, took); fastest < 2*time.Second {
+			return
+		}
+	}
+	t.Errorf("not once within two seconds; %v at best", fastest)
 }
 
 // TestTwoAdapters: everybody follows one of them, and the other when that one is gone, which sends nothing again.
 func TestTwoAdapters(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	xds, management := address(t), address(t)
+	xds, management := fixture.Address(t), fixture.Address(t)
 	second := l.start("adapter", "POSTERN_XDS_LISTEN="+xds, "POSTERN_MANAGEMENT_LISTEN="+management, "POSTERN_DATA_DIR="+l.dir+"/second")
 	second.at = management
 	first := l.start("adapter")
@@ -206,6 +214,5 @@ func TestTwoAdapters(t *testing.T) {
 	}
 	l.parts["adapter"] = second
 	l.notSentAgain()
-	l.write("shop/api_definitions/shop.yaml", strings.ReplaceAll(l.definition(), "/open:", "/opened:"))
-	fixture.WaitFor(t, "an edit to be served", func() bool { return l.get("GET", "/shop/opened", "").status == 200 })
+	l.edited()
 }

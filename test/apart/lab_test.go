@@ -8,15 +8,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -64,35 +61,15 @@ type lab struct {
 
 var all = []string{"adapter", "enforcer", "ratelimiter", "envoy"}
 
-// port is the last one that was handed out.
-var port atomic.Int32
-
-func init() { port.Store(20_000 + rand.Int32N(10_000)) }
-
-// address is a free port of the loopback, below those the system hands out by itself: a listener or a connection of another
-// test cannot take it before the part it is for has.
-func address(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", port.Add(1))
-		if listener, err := net.Listen("tcp", address); err == nil {
-			_ = listener.Close()
-			return address
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
-}
-
 // newLab makes certificates and a configuration, and starts nothing.
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{
-		t: t, dir: fixture.TempDir(t), envoy: fixture.EnvoyPath(t), http: address(t),
+		t: t, dir: fixture.TempDir(t), envoy: fixture.EnvoyPath(t), http: fixture.Address(t),
 		admin: map[string]string{}, ports: map[string]string{}, parts: map[string]*part{},
 	}
 	for _, name := range all {
-		l.admin[name], l.ports[name] = address(t), address(t)
+		l.admin[name], l.ports[name] = fixture.Address(t), fixture.Address(t)
 	}
 	l.issuer = idp.New("RS256")
 	t.Cleanup(l.issuer.Close)
@@ -205,7 +182,7 @@ func (l *lab) start(name string, env ...string) *part {
 	p.cmd.Env = append(append(os.Environ(),
 		"POSTERN_DATA_DIR="+filepath.Join(l.dir, name), "POSTERN_MANAGEMENT_LISTEN="+l.admin[name], "POSTERN_ENVOY_PATH="+l.envoy,
 		"POSTERN_XDS_TLS_CERT="+filepath.Join(l.dir, certificate+".pem"), "POSTERN_XDS_TLS_KEY="+filepath.Join(l.dir, certificate+".key"),
-		"POSTERN_XDS_TLS_CA="+filepath.Join(l.dir, "certs", "ca.pem"),
+		"POSTERN_LOG_LEVEL=debug", "POSTERN_XDS_TLS_CA="+filepath.Join(l.dir, "certs", "ca.pem"),
 		"POSTERN_VAR_PETS="+fmt.Sprintf("%s:%d", l.backend.Host, l.backend.Port), "GORACE=halt_on_error=1 exitcode=66"), env...)
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
@@ -214,6 +191,9 @@ func (l *lab) start(name string, env ...string) *part {
 	go func() { _ = p.cmd.Wait(); close(p.ended) }()
 	l.parts[name] = p
 	l.t.Cleanup(func() {
+		if name == "envoy" {
+			fixture.ListenersKept(l.t, filepath.Join(l.dir, name, "envoy-admin.sock"))
+		}
 		p.stop()
 		if l.t.Failed() {
 			l.t.Logf("the %s (pid %d) said:\n%s", name, p.cmd.Process.Pid, &p.log)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -85,17 +84,6 @@ type gateway struct {
 	err              error // after ended
 }
 
-// address is a free port of the loopback.
-func address(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // command is a call of postern that shares nothing with other tests.
 func command(t *testing.T, dataDir string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -119,7 +107,7 @@ func launch(t *testing.T, env []string, args ...string) *gateway {
 func launchRun(t *testing.T, env []string, args ...string) *gateway {
 	t.Helper()
 	g := &gateway{
-		t: t, stdout: &output{}, stderr: &output{}, http: address(t), management: address(t),
+		t: t, stdout: &output{}, stderr: &output{}, http: fixture.Address(t), management: fixture.Address(t),
 		dataDir: filepath.Join(fixture.TempDir(t), "data"), ended: make(chan struct{}),
 	}
 	g.env = append([]string{"POSTERN_LISTEN_HTTP=" + g.http, "POSTERN_MANAGEMENT_LISTEN=" + g.management}, env...)
@@ -134,6 +122,7 @@ func launchRun(t *testing.T, env []string, args ...string) *gateway {
 		if t.Failed() {
 			t.Logf("the gateway said:\n%s", g.stderr)
 		}
+		fixture.ListenersKept(t, filepath.Join(g.dataDir, "envoy-admin.sock"))
 		_ = g.cmd.Process.Signal(syscall.SIGINT)
 		select {
 		case <-g.ended:

@@ -32,7 +32,7 @@ func (g *gateway) secure(address, host string, pool *x509.CertPool, path string)
 // TestDevelopmentCertificate: --dev with listen.https and nothing else serves HTTPS, and says how to trust it.
 func TestDevelopmentCertificate(t *testing.T) {
 	t.Parallel()
-	https := address(t)
+	https := fixture.Address(t)
 	g := start(t, []string{"POSTERN_VAR_PETS=" + backend(t).Listener.Addr().String()}, petstore, "--listen-https", https)
 	_, port, _ := strings.Cut(https, ":")
 	for _, words := range []string{"https://localhost:" + port + "/petstore/1.0.0", "curl --cacert " + filepath.Join(g.dataDir, "dev-https.pem")} {
@@ -59,7 +59,7 @@ func TestDevelopmentCertificate(t *testing.T) {
 // gateway runs; no plain listener; and translate tells no key.
 func TestHTTPSAlone(t *testing.T) {
 	t.Parallel()
-	https, dir, authority := address(t), fixture.TempDir(t), fixture.NewAuthority(t)
+	https, dir, authority := fixture.Address(t), fixture.TempDir(t), fixture.NewAuthority(t)
 	config := filepath.Join(dir, "postern.yaml")
 	text := "listen: {http: '', https: '" + https + "'}\ntls:\n  minVersion: '1.3'\n  certificates:\n  - {cert: shop.pem, key: shop.key, hosts: [shop.test]}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -89,7 +89,7 @@ func TestHTTPSAlone(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "shop.key")); err != nil {
 		t.Fatal(err)
 	}
-	again := launch(t, append(env, "POSTERN_LISTEN_HTTPS="+address(t)), petstore, "--config", config)
+	again := launch(t, append(env, "POSTERN_LISTEN_HTTPS="+fixture.Address(t)), petstore, "--config", config)
 	if code := again.exit(); code != 1 || !strings.Contains(again.stderr.String(), config+":5:5: tls.certificates[0]: private key: open "+filepath.Join(dir, "shop.key")+": no such file") {
 		t.Errorf("exit %d:\n%s", code, again.stderr)
 	}
@@ -98,7 +98,7 @@ func TestHTTPSAlone(t *testing.T) {
 // apart starts one service of a gateway, in a data folder that it shares with others, until the test ends or stop.
 func apart(t *testing.T, dataDir string, args ...string) (stderr *output, stop func()) {
 	t.Helper()
-	cmd := command(t, dataDir, append(args, "--management-listen", address(t))...)
+	cmd := command(t, dataDir, append(args, "--management-listen", fixture.Address(t))...)
 	cmd.Env = append(cmd.Env, "POSTERN_ENVOY_CONCURRENCY=1", "POSTERN_ENVOY_DRAIN=0s")
 	stderr = &output{}
 	cmd.Stderr = stderr
@@ -120,9 +120,9 @@ func apart(t *testing.T, dataDir string, args ...string) (stderr *output, stop f
 // current one as soon as an adapter is back.
 func TestHTTPSWithoutAnAdapter(t *testing.T) {
 	t.Parallel()
-	https, dir, authority := address(t), fixture.TempDir(t), fixture.NewAuthority(t)
+	https, dir, authority := fixture.Address(t), fixture.TempDir(t), fixture.NewAuthority(t)
 	config, data := filepath.Join(dir, "postern.yaml"), filepath.Join(dir, "data")
-	text := "listen: {http: '" + address(t) + "', https: '" + https + "'}\ntls: {certificates: [{cert: shop.pem, key: shop.key}]}\n"
+	text := "listen: {http: '" + fixture.Address(t) + "', https: '" + https + "'}\ntls: {certificates: [{cert: shop.pem, key: shop.key}]}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -264,11 +264,11 @@ func secret(t *testing.T, dir, part string) map[string]string {
 func TestKubernetesGateway(t *testing.T) {
 	t.Parallel()
 	b := backend(t)
-	plain, secure, work := address(t), address(t), fixture.TempDir(t)
+	plain, secure, work := fixture.Address(t), fixture.Address(t), fixture.TempDir(t)
 	here := []string{"0.0.0.0:9090", plain, "0.0.0.0:9095", secure, "pets.default.svc:80", b.Listener.Addr().String()}
 	inner := map[string]string{}
 	for part, port := range map[string]string{"adapter": "18000", "enforcer": "18001", "ratelimiter": "18002"} {
-		inner[part] = address(t)
+		inner[part] = fixture.Address(t)
 		here = append(here, "postern-"+part+":"+port, inner[part], "0.0.0.0:"+port, inner[part])
 	}
 	c := newCluster(t, "gateway", here...)
@@ -396,7 +396,7 @@ func (c *cluster) replaceShown(address string, authority *fixture.Authority, nex
 func TestKubernetesSidecar(t *testing.T) {
 	t.Parallel()
 	b := backend(t)
-	plain, work := address(t), fixture.TempDir(t)
+	plain, work := fixture.Address(t), fixture.TempDir(t)
 	c := newCluster(t, "sidecar", "0.0.0.0:9090", plain, "127.0.0.1:9091", b.Listener.Addr().String())
 	jwks := filepath.Join(work, "jwks.json")
 	postern(t, work, "token", "--jwks", jwks)

@@ -255,7 +255,7 @@ func TestTwoGatewaysSideBySide(t *testing.T) {
 	third := func(env ...string) string {
 		t.Helper()
 		cmd := command(t, filepath.Join(fixture.TempDir(t), "data"), "run", "--dev", dir)
-		cmd.Env = append(append(cmd.Env, "POSTERN_LISTEN_HTTP="+address(t), "POSTERN_MANAGEMENT_LISTEN="+address(t)), env...)
+		cmd.Env = append(append(cmd.Env, "POSTERN_LISTEN_HTTP="+fixture.Address(t), "POSTERN_MANAGEMENT_LISTEN="+fixture.Address(t)), env...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 {
@@ -464,8 +464,8 @@ func TestServicesOverTCP(t *testing.T) {
 	t.Parallel()
 	b := backend(t)
 	g := start(t, []string{
-		"POSTERN_VAR_PETS=" + b.Listener.Addr().String(), "POSTERN_XDS_LISTEN=" + address(t), "POSTERN_ENFORCER_LISTEN=" + address(t),
-		"POSTERN_RATELIMITER_LISTEN=" + address(t), "POSTERN_ENVOY_ADMIN=" + address(t),
+		"POSTERN_VAR_PETS=" + b.Listener.Addr().String(), "POSTERN_XDS_LISTEN=" + fixture.Address(t), "POSTERN_ENFORCER_LISTEN=" + fixture.Address(t),
+		"POSTERN_RATELIMITER_LISTEN=" + fixture.Address(t), "POSTERN_ENVOY_ADMIN=" + fixture.Address(t),
 	}, petstore)
 	if a := g.get("GET", "/petstore/1.0.0/pet/1", g.token("--scope", "read:pets")); a.status != 200 || a.header.Get("X-RateLimit-Limit") != "1000" {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)

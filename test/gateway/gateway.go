@@ -5,7 +5,6 @@ package gateway
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -75,7 +74,7 @@ type Options struct {
 func Start(t testing.TB, o Options) *Gateway {
 	t.Helper()
 	envoy := fixture.EnvoyPath(t)
-	g := &Gateway{t: t, Folder: fixture.TempDir(t), exited: make(chan struct{}), Address: free(t), Management: free(t)}
+	g := &Gateway{t: t, Folder: fixture.TempDir(t), exited: make(chan struct{}), Address: fixture.Address(t), Management: fixture.Address(t)}
 	for name, content := range o.Files {
 		g.Write(name, content)
 	}
@@ -170,6 +169,7 @@ func (g *Gateway) Stop() {
 	if g.Exited() && g.cmd.ProcessState.ExitCode() == 0 {
 		return
 	}
+	fixture.ListenersKept(g.t, filepath.Join(g.Folder, ".postern", "envoy-admin.sock"))
 	_ = g.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-g.exited:
@@ -203,16 +203,6 @@ func Processes(folder string) []string {
 		found = append(found, filepath.Base(filepath.Dir(link))+" "+strings.ReplaceAll(string(line), "\x00", " "))
 	}
 	return found
-}
-
-func free(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 // output is a buffer that may be read while it is written.

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -75,7 +74,7 @@ func newSystem(t *testing.T) *system {
 		backend: fixture.StartBackend(t, "pets", fixture.BackendOptions{}),
 	}
 	for _, name := range listeners {
-		s.address[name] = free(t)
+		s.address[name] = fixture.Address(t)
 	}
 	s.postern("certs", "set", "adapter", "enforcer", "ratelimiter", "envoy=edge-1", "client=ops")
 	fixture.NewAuthority(t).Issue(t, time.Hour, "shop.test").Write(t, filepath.Join(s.folder, "certs/shop.pem"), filepath.Join(s.folder, "certs/shop.key"))
@@ -137,6 +136,7 @@ func (s *system) run(command, name string) *part {
 	go func() { _ = p.cmd.Wait(); close(p.exited) }()
 	s.parts[name] = p
 	s.t.Cleanup(func() {
+		fixture.ListenersKept(s.t, filepath.Join(s.folder, "data", name, "envoy-admin.sock"))
 		s.stop(name)
 		if s.t.Failed() {
 			s.t.Logf("%s:\n%s", name, &p.log)
@@ -211,16 +211,6 @@ func (s *system) certificate(dir string, who mtls.Identity, ago time.Duration) *
 		s.t.Fatal(err)
 	}
 	return set
-}
-
-func free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // output is a buffer that may be read while it is written.

@@ -30,6 +30,7 @@ import (
 
 	"github.com/postern-gateway/postern/internal/xds"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
+	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/test/gateway"
 )
 
@@ -83,7 +84,7 @@ func TestNoSecretForStrangers(t *testing.T) {
 func (s *system) plainAdapterWithKeys() {
 	s.t.Helper()
 	s.write("plain.yaml", fmt.Sprintf("dataDir: data/plain\nlisten: {https: %q}\nxds:\n  listen: %q\n"+
-		"tls: {certificates: [{cert: certs/shop.pem, key: certs/shop.key}]}\n", free(s.t), free(s.t)))
+		"tls: {certificates: [{cert: certs/shop.pem, key: certs/shop.key}]}\n", fixture.Address(s.t), fixture.Address(s.t)))
 	for _, flags := range [][]string{nil, {"--insecure"}} {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 		cmd := exec.CommandContext(ctx, program, append([]string{"adapter", "--config", "plain.yaml", "pets"}, flags...)...)

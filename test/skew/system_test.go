@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -51,7 +50,7 @@ func start(t *testing.T, of versions, tls bool) *system {
 	t.Helper()
 	envoy := fixture.EnvoyPath(t)
 	s := &system{
-		t: t, folder: fixture.TempDir(t), address: free(t), management: free(t), keys: idp.New("ES256"), logs: map[string]*output{},
+		t: t, folder: fixture.TempDir(t), address: fixture.Address(t), management: fixture.Address(t), keys: idp.New("ES256"), logs: map[string]*output{},
 		backend: fixture.StartBackend(t, "pets", fixture.BackendOptions{}),
 	}
 	t.Cleanup(s.keys.Close)
@@ -65,7 +64,7 @@ ratelimiter: {admin: %q, %s}
 envoy: {path: %q, id: gw-1, concurrency: 1, drain: 100ms}
 log: {format: json}
 issuers: [{issuer: %q, jwks: {uri: %q}}]
-`, s.address, s.management, s.xds(tls), free(t), s.service(tls), free(t), s.service(tls), envoy, s.keys.URL, s.keys.JWKS()))
+`, s.address, s.management, s.xds(tls), fixture.Address(t), s.service(tls), fixture.Address(t), s.service(tls), envoy, s.keys.URL, s.keys.JWKS()))
 	s.write("pets/policies.yaml", fmt.Sprintf("policies:\n- {name: few, per: [operation], limit: %d, window: 1d}\n", often))
 	s.serve("/x")
 	for _, name := range parts {
@@ -95,7 +94,7 @@ func (s *system) xds(tls bool) string {
 			s.t.Fatalf("postern certs %v: %v\n%s", arguments, err, out)
 		}
 	}
-	address := free(s.t)
+	address := fixture.Address(s.t)
 	return fmt.Sprintf("{listen: %q, addresses: [%q]}", address, address)
 }
 
@@ -104,7 +103,7 @@ func (s *system) service(tls bool) string {
 	if !tls {
 		return ""
 	}
-	address := free(s.t)
+	address := fixture.Address(s.t)
 	return fmt.Sprintf("listen: %q, address: %q", address, address)
 }
 
@@ -150,7 +149,7 @@ func (s *system) run(name, program string, tls bool) {
 	case "adapter":
 		arguments = append(arguments, "pets")
 	case "envoy":
-		arguments = append(arguments, "--management-listen", free(s.t))
+		arguments = append(arguments, "--management-listen", fixture.Address(s.t))
 	}
 	log := &output{}
 	s.logs[name] = log
@@ -170,6 +169,7 @@ func (s *system) run(name, program string, tls bool) {
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	s.t.Cleanup(func() {
+		fixture.ListenersKept(s.t, filepath.Join(s.folder, "data", "envoy-admin.sock"))
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case err := <-exited:
@@ -252,16 +252,6 @@ func (s *system) protects(path string) {
 	if r := s.get(path, token); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
 		s.t.Errorf("%s beyond its limit: %d, %v", path, r.StatusCode, r.Header)
 	}
-}
-
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // output is a buffer that may be read while it is written.
