@@ -24,6 +24,7 @@ type ledger struct {
 // kind is one type.
 type kind struct {
 	kept map[string]string // versions in the store, by name
+	once bool              // Envoy has once accepted all there was, or an earlier process kept some
 	full bool              // an adapter has sent this Envoy all of what it asks for as a whole
 	left []flight          // sent on the stream before, in this order, without a verdict
 }
@@ -53,6 +54,7 @@ func newLedger(s Store) (*ledger, error) {
 			continue
 		}
 		k := l.kind(typeURL)
+		k.once = true
 		for _, r := range resources {
 			k.kept[r.GetName()] = r.GetVersion()
 		}
@@ -69,12 +71,17 @@ func (l *ledger) kind(typeURL string) *kind {
 	return k
 }
 
-// sufficient: an Envoy could serve by what is kept.
+// sufficient: an Envoy could serve by what is kept. Part of a first fill is not enough: an Envoy with listeners and without
+// scopes would answer that there are no APIs.
 func (l *ledger) sufficient() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := l.kinds[xds.ListenerType]
-	return l.store != nil && k != nil && len(k.kept) > 0
+	for _, typeURL := range []string{xds.ClusterType, xds.ListenerType, xds.ScopeType} {
+		if k := l.kinds[typeURL]; l.store == nil || k == nil || !k.once {
+			return false
+		}
+	}
+	return len(l.kinds[xds.ListenerType].kept) > 0
 }
 
 // book is the ledger's page for one stream.
@@ -262,7 +269,7 @@ func (b *book) verdict(p *page, r *request) {
 	}
 	// why: nobody is told that what he does not have is gone
 	gone := slices.DeleteFunc(slices.Collect(maps.Keys(p.kind.kept)), func(name string) bool { return p.fill[name] })
-	p.fill, p.kind.full = nil, true
+	p.fill, p.kind.full, p.kind.once = nil, true, true
 	b.keep(r.GetTypeUrl(), p.kind, nil, gone)
 	b.ledger.store.Put(r.GetTypeUrl(), nil, nil) // why: that there is none of a type is worth knowing too
 }

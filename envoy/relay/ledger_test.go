@@ -385,3 +385,22 @@ func TestLedger(t *testing.T) {
 		w.check(t)
 	})
 }
+
+// TestPartOfAFillIsNotServed: with a listener and without scopes an Envoy would say that there are no APIs.
+func TestPartOfAFillIsNotServed(t *testing.T) {
+	t.Parallel()
+	l, err := newLedger(memory{xds.ClusterType: {"a": "1"}, xds.ListenerType: {"http": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.sufficient() {
+		t.Error("a listener and a cluster are enough")
+	}
+	l, err = newLedger(memory{xds.ClusterType: {"a": "1"}, xds.ListenerType: {"http": "1"}, xds.ScopeType: {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !l.sufficient() {
+		t.Error("a gateway without APIs cannot serve")
+	}
+}

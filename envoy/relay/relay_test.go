@@ -165,7 +165,7 @@ func TestNothingToServe(t *testing.T) {
 	}
 }
 
-// stored is a file with a listener and a cluster in it.
+// stored is a file with a listener and a cluster in it, and the word that there are no scopes.
 func stored(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(fixture.TempDir(t), "last-good")
@@ -173,6 +173,7 @@ func stored(t *testing.T) string {
 	for typeURL, name := range map[string]string{xds.ClusterType: "a", xds.ListenerType: "http"} {
 		r.store.Put(typeURL, []*discoveryv3.Resource{{Name: name, Version: "1"}}, nil)
 	}
+	r.store.Put(xds.ScopeType, nil, nil)
 	if err := r.store.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -143,6 +143,7 @@ func TestHTTPSWithoutAnAdapter(t *testing.T) {
 	_, stopAdapter := apart(t, data, "adapter", petstore, "--config", config)
 	envoy, _ := apart(t, data, "envoy", "--config", config)
 	fixture.WaitFor(t, "the certificate", func() bool { return shown() == old })
+	fixture.WaitFor(t, "Envoy to have accepted everything", func() bool { return command(t, data, "healthy", "adapter", "--ready").Run() == nil })
 
 	stopAdapter()
 	next := put()

@@ -466,7 +466,7 @@ func TestServicesOverTCP(t *testing.T) {
 	g := start(t, []string{
 		"POSTERN_VAR_PETS=" + b.Listener.Addr().String(), "POSTERN_XDS_LISTEN=" + fixture.Address(t), "POSTERN_ENFORCER_LISTEN=" + fixture.Address(t),
 		"POSTERN_RATELIMITER_LISTEN=" + fixture.Address(t), "POSTERN_ENVOY_ADMIN=" + fixture.Address(t),
-	}, petstore)
+	}, petstore, "--insecure") // why: Envoy's admin, of which any user of the machine could ask anything
 	if a := g.get("GET", "/petstore/1.0.0/pet/1", g.token("--scope", "read:pets")); a.status != 200 || a.header.Get("X-RateLimit-Limit") != "1000" {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)
 	}
