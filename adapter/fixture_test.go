@@ -1,7 +1,6 @@
 package adapter
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/internal/xds"
+	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/test/xdstest"
 )
 
@@ -27,7 +27,7 @@ type site struct {
 	t      testing.TB
 	dir    string
 	socket string
-	log    logBook
+	log    fixture.Log
 	*Adapter
 	stop func()
 }
@@ -180,22 +180,4 @@ func (p *site) untilState(project, id string, want State) APIStatus {
 	p.t.Helper()
 	p.until(fmt.Sprintf("%s of %s is %q", id, project, want), func() bool { return p.of(project, id).State == want })
 	return p.of(project, id)
-}
-
-// logBook keeps what is logged.
-type logBook struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBook) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

@@ -115,7 +115,7 @@ func serve(t testing.TB, options []grpc.ServerOption, register func(*grpc.Server
 // TestOverTheWire is a life of an enforcer as a stock client of Envoy's service sees it.
 func TestOverTheWire(t *testing.T) {
 	t.Parallel()
-	var log safeBuilder
+	var log fixture.Log
 	registry := prometheus.NewRegistry()
 	s := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Registerer: registry})
 	conn := serve(t, s.ServerOptions(), s.Register)
@@ -273,7 +273,7 @@ func TestApplyRefuses(t *testing.T) {
 // TestEmptyWorld: no policies and no issuers is a full set as well.
 func TestEmptyWorld(t *testing.T) {
 	t.Parallel()
-	var log safeBuilder
+	var log fixture.Log
 	s := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	for _, kind := range Types {
 		if err := s.Apply(xds.Update{TypeURL: kind, Complete: true}); err != nil {
@@ -320,7 +320,7 @@ func TestSharedAPI(t *testing.T) {
 // TestPanic: a fault while one request is decided refuses that request.
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	var log safeBuilder
+	var log fixture.Log
 	s := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	s.policies = nil
 	m := new(authv3.CheckResponse)
@@ -363,22 +363,4 @@ func TestManyPolicies(t *testing.T) {
 	if s.policies.Len() != 2100 {
 		t.Errorf("%d policies", s.policies.Len())
 	}
-}
-
-// safeBuilder is a strings.Builder for several writers.
-type safeBuilder struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *safeBuilder) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuilder) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -1,7 +1,6 @@
 package envoy_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -57,29 +55,9 @@ func options(dir, binary, xds string) envoy.Options {
 	}
 }
 
-// record is a log that tests can look into.
-type record struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (r *record) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(p)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
-}
-
-func (r *record) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
-
-// pids of the Envoys that became live, oldest first.
-func (r *record) pids() (pids []int) {
-	for line := range strings.Lines(r.String()) {
+// pids of the Envoys that became live, oldest first, by the log.
+func pids(log *fixture.Log) (pids []int) {
+	for line := range strings.Lines(log.String()) {
 		if _, after, ok := strings.Cut(line, `msg="envoy is live" pid=`); ok {
 			pid, _ := strconv.Atoi(strings.TrimSpace(after))
 			pids = append(pids, pid)
@@ -90,7 +68,7 @@ func (r *record) pids() (pids []int) {
 
 // running is envoy.Run in the background.
 type running struct {
-	log    *record
+	log    *fixture.Log
 	cancel context.CancelFunc
 	done   chan error
 }
@@ -98,8 +76,8 @@ type running struct {
 func start(t *testing.T, o envoy.Options) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{log: &record{}, cancel: cancel, done: make(chan error, 1)}
-	o.Log = r.log.logger()
+	r := &running{log: &fixture.Log{}, cancel: cancel, done: make(chan error, 1)}
+	o.Log = r.log.Logger()
 	go func() { r.done <- envoy.Run(ctx, o) }()
 	t.Cleanup(func() { cancel(); <-r.done })
 	return r
@@ -184,8 +162,8 @@ func TestEnvoyHasNoneOfOurSecrets(t *testing.T) { // why not parallel: it sets v
 	binary, dir := fixture.EnvoyPath(t), fixture.TempDir(t)
 	xds, _ := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	r := start(t, options(dir, binary, xds))
-	fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) > 0 })
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", r.log.pids()[0]))
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(pids(r.log)) > 0 })
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pids(r.log)[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,8 +179,8 @@ func TestKilledEnvoyIsBackWithinASecond(t *testing.T) {
 	r := start(t, options(dir, binary, xds))
 	fixture.WaitFor(t, "the first answer", answers(address))
 	for i := range 3 {
-		fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) > i })
-		pid := r.log.pids()[i]
+		fixture.WaitFor(t, "a live Envoy", func() bool { return len(pids(r.log)) > i })
+		pid := pids(r.log)[i]
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +210,7 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(arrived); <-release }))
 	r := start(t, options(dir, binary, xds))
-	fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) == 1 })
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(pids(r.log)) == 1 })
 	fixture.WaitFor(t, "the listener", func() bool { c, err := net.Dial("tcp", address); return err == nil && c.Close() == nil })
 	answered := make(chan error, 1)
 	go func() {
@@ -252,7 +230,7 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	if err := r.wait(t); err != nil {
 		t.Error(err)
 	}
-	if pid := r.log.pids()[0]; alive(pid) {
+	if pid := pids(r.log)[0]; alive(pid) {
 		t.Errorf("Envoy %d is left", pid)
 	}
 }
@@ -268,7 +246,7 @@ func TestHurryEndsADrain(t *testing.T) {
 	o.Hurry, o.Drain = hurry, time.Hour
 	r := start(t, o)
 	fixture.WaitFor(t, "the listener", func() bool { c, err := net.Dial("tcp", address); return err == nil && c.Close() == nil })
-	fixture.WaitFor(t, "a live Envoy", func() bool { return len(r.log.pids()) == 1 })
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(pids(r.log)) == 1 })
 	go get(address)
 	<-arrived
 	r.cancel()
@@ -280,9 +258,9 @@ func TestHurryEndsADrain(t *testing.T) {
 }
 
 // elsewhere is envoy.Run in a process of its own.
-func elsewhere(t *testing.T, dir, binary, xds string, env ...string) (*os.Process, *record) {
+func elsewhere(t *testing.T, dir, binary, xds string, env ...string) (*os.Process, *fixture.Log) {
 	t.Helper()
-	log := &record{}
+	log := &fixture.Log{}
 	us := exec.Command(os.Args[0])
 	us.Env = append(os.Environ(), "ENVOY_TEST_RUN_IN="+dir, "ENVOY_TEST_BINARY="+binary, "ENVOY_TEST_XDS="+xds)
 	us.Env = append(us.Env, env...)
@@ -301,8 +279,8 @@ func TestEnvoyDiesWithUs(t *testing.T) {
 	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	us, log := elsewhere(t, dir, binary, xds)
 	fixture.WaitFor(t, "an answer", answers(address))
-	fixture.WaitFor(t, "a live Envoy", func() bool { return len(log.pids()) == 1 })
-	pid := log.pids()[0]
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(pids(log)) == 1 })
+	pid := pids(log)[0]
 	if err := us.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -329,18 +307,18 @@ func TestHungEnvoy(t *testing.T) {
 	r := start(t, o)
 	fixture.WaitFor(t, "the first answer", answers(address))
 	fixture.WaitFor(t, "a live Envoy", live.Load)
-	pid := r.log.pids()[0]
+	pid := pids(r.log)[0]
 
 	signal(t, pid, syscall.SIGSTOP)
 	fixture.WaitFor(t, "it to be missed", func() bool { return !live.Load() })
 	signal(t, pid, syscall.SIGCONT)
 	fixture.WaitFor(t, "it to be live again", live.Load)
-	if pids := r.log.pids(); len(pids) != 1 || !strings.Contains(r.log.String(), "envoy answers again") {
+	if pids := pids(r.log); len(pids) != 1 || !strings.Contains(r.log.String(), "envoy answers again") {
 		t.Errorf("live: %v\n%s", pids, r.log)
 	}
 
 	signal(t, pid, syscall.SIGSTOP)
-	fixture.WaitFor(t, "another Envoy", func() bool { return len(r.log.pids()) == 2 })
+	fixture.WaitFor(t, "another Envoy", func() bool { return len(pids(r.log)) == 2 })
 	fixture.WaitFor(t, "its answer", answers(address))
 	fixture.WaitFor(t, "it to be live", live.Load)
 	if !strings.Contains(r.log.String(), "envoy hangs and is killed, to be started again") || alive(pid) {
@@ -355,8 +333,8 @@ func TestStoppedTogether(t *testing.T) {
 	xds, address := serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	us, log := elsewhere(t, dir, binary, xds, "ENVOY_TEST_PULSE=200ms")
 	fixture.WaitFor(t, "an answer", answers(address))
-	fixture.WaitFor(t, "a live Envoy", func() bool { return len(log.pids()) == 1 })
-	pid := log.pids()[0]
+	fixture.WaitFor(t, "a live Envoy", func() bool { return len(pids(log)) == 1 })
+	pid := pids(log)[0]
 	for range 4 {
 		signal(t, pid, syscall.SIGSTOP)
 		signal(t, us.Pid, syscall.SIGSTOP)

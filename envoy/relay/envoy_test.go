@@ -99,7 +99,7 @@ func (r *rig) run(address string) *beside {
 	done := make(chan error, 1)
 	go func() {
 		done <- envoy.Run(ctx, envoy.Options{
-			Binary: binary, Dir: dir, Concurrency: 1, Relay: r.Relay, Log: r.log.logger(),
+			Binary: binary, Dir: dir, Concurrency: 1, Relay: r.Relay, Log: r.log.Logger(),
 			Bootstrap: envoy.Bootstrap{
 				ID: "gw", Label: "default", XDS: "unix:" + filepath.Join(dir, "relay.sock"),
 				Admin: "unix:" + filepath.Join(dir, "admin.sock"), MaxConnections: 100,

@@ -1,10 +1,8 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"path/filepath"
@@ -25,31 +23,6 @@ import (
 	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/test/xdstest"
 )
-
-// record is a log that tests can look into.
-type record struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (r *record) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(p)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
-}
-
-func (r *record) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
-
-func (r *record) wait(t *testing.T, words string) {
-	t.Helper()
-	fixture.WaitFor(t, "the log to say "+words, func() bool { return strings.Contains(r.String(), words) })
-}
 
 // content is what all adapters of a test serve.
 type content struct {
@@ -211,7 +184,7 @@ func (c counting) SendMsg(m any) error {
 type rig struct {
 	*relay.Relay
 	t      *testing.T
-	log    *record
+	log    *fixture.Log
 	socket string
 	store  *lastgood.Store
 	file   string
@@ -223,9 +196,9 @@ func newRig(t *testing.T, file string, addresses ...string) *rig {
 	if file == "" {
 		file = filepath.Join(fixture.TempDir(t), "last-good")
 	}
-	r := &rig{t: t, log: &record{}, file: file}
+	r := &rig{t: t, log: &fixture.Log{}, file: file}
 	var err error
-	if r.store, err = lastgood.Open(lastgood.Options{Path: file, Of: "envoy default", Log: r.log.logger()}); err != nil {
+	if r.store, err = lastgood.Open(lastgood.Options{Path: file, Of: "envoy default", Log: r.log.Logger()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -243,7 +216,7 @@ func newRig(t *testing.T, file string, addresses ...string) *rig {
 // with replaces the relay by one of these options.
 func (r *rig) with(o relay.Options) *rig {
 	r.t.Helper()
-	o.Store, o.Log = r.store, r.log.logger()
+	o.Store, o.Log = r.store, r.log.Logger()
 	if o.Hold == 0 {
 		o.Hold = 50 * time.Millisecond
 	}

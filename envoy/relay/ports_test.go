@@ -25,7 +25,7 @@ func (b *beside) waits(holder string) {
 		taken := b.Status().Taken
 		return taken != nil && taken.Error() == want
 	})
-	b.log.wait(b.t, want)
+	b.log.Wait(b.t, want)
 }
 
 // TestTakenPort: Envoy would share its port with another, so it waits for one that somebody has; its own is never in its way.
@@ -43,7 +43,7 @@ func TestTakenPort(t *testing.T) {
 	b.waits(fmt.Sprintf("relay.test (pid %d)", os.Getpid()))
 	_ = other.Close()
 	b.answers("one", "1")
-	b.log.wait(t, "the address is free now")
+	b.log.Wait(t, "the address is free now")
 	b.keeps(xds.ListenerType, "http@1")
 	b.keeps(xds.RouteType, "one@1")
 

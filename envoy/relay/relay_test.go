@@ -104,7 +104,7 @@ func TestServesFromDisk(t *testing.T) {
 	r := newRig(t, file, a.address).serve()
 	g := r.connect(nil)
 	g.Wait("it has the table from disk", has(xds.RouteType, "s@1"))
-	r.log.wait(t, "serving the last good configuration from disk")
+	r.log.Wait(t, "serving the last good configuration from disk")
 	if s := r.Status(); s.Source != relay.FromDisk || s.AsOf.IsZero() {
 		t.Errorf("status: %+v", s)
 	}
@@ -154,7 +154,7 @@ func TestNothingToServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRig(t, file, "unix:"+filepath.Join(fixture.TempDir(t), "nobody.sock")).serve()
-	r.log.wait(t, "the last good configuration is not used")
+	r.log.Wait(t, "the last good configuration is not used")
 	for range 3 {
 		if err := ask(t, r.socket); status.Code(err) != codes.Unavailable {
 			t.Errorf("got %v", err)
@@ -236,7 +236,7 @@ func TestHeldUntilThereIsAnAdapter(t *testing.T) {
 	a := newAdapter(t, c)
 	r := newRig(t, "").with(relay.Options{Addresses: []string{a.address}, Hold: time.Hour}).serve()
 	g := r.connect(nil)
-	r.log.wait(t, "there is no last good configuration to serve; envoy waits")
+	r.log.Wait(t, "there is no last good configuration to serve; envoy waits")
 	a.start()
 	g.Wait("it is served", has(xds.ClusterType, "a@1"))
 }

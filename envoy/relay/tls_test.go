@@ -98,7 +98,7 @@ func TestMutualTLS(t *testing.T) {
 			if err := ask(t, r.socket); status.Code(err) != codes.Unavailable {
 				t.Errorf("got %v", err)
 			}
-			r.log.wait(t, name)
+			r.log.Wait(t, name)
 			if len(a.count()) > 0 {
 				t.Errorf("it was sent %v", a.count())
 			}

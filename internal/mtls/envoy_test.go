@@ -41,7 +41,7 @@ var api = model.API{Project: "shop", Name: "pets", Version: "1.0.0", BasePath: "
 type apart struct {
 	url      string
 	envoy    *fixture.Envoy
-	log      *journal // of the enforcer's certificates
+	log      *fixture.Log // of the enforcer's certificates
 	enforcer mtls.Files
 	own      mtls.Files // of the process beside Envoy
 	acked    chan string
@@ -52,7 +52,7 @@ type apart struct {
 func startApart(t *testing.T, files, own mtls.Files) *apart {
 	t.Helper()
 	fixture.EnvoyPath(t)
-	a := &apart{log: &journal{}, enforcer: files, own: own, acked: make(chan string, 100)}
+	a := &apart{log: &fixture.Log{}, enforcer: files, own: own, acked: make(chan string, 100)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	t.Cleanup(func() { cancel(); running.Wait() })
@@ -127,7 +127,7 @@ func serveEnforcer(t *testing.T, a *apart, policies []translate.Resource) string
 		t.Fatal(err)
 	}
 	g := grpc.NewServer(append(service.ServerOptions(),
-		grpc.Creds(load(t, a.enforcer, a.log.logger()).ServerCredentials(mtls.RoleEnvoy)),
+		grpc.Creds(load(t, a.enforcer, a.log.Logger()).ServerCredentials(mtls.RoleEnvoy)),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 50 * time.Millisecond}))...)
 	service.Register(g)
 	done := make(chan struct{})
@@ -149,7 +149,7 @@ func (a *apart) get() (status int, body string) {
 // ready waits until the enforcer is heard.
 func (a *apart) ready(t *testing.T) {
 	t.Helper()
-	until(t, "the enforcer answers through Envoy", func() bool {
+	fixture.WaitFor(t, "the enforcer answers through Envoy", func() bool {
 		status, body := a.get()
 		return status == http.StatusUnauthorized && strings.Contains(body, "900902")
 	})
@@ -161,7 +161,7 @@ func (a *apart) confirmed(t *testing.T, n int) {
 	for range n {
 		select {
 		case <-a.acked:
-		case <-time.After(patience):
+		case <-time.After(fixture.Patience):
 			t.Fatal("Envoy does not take the new secrets in")
 		}
 	}
@@ -194,7 +194,7 @@ func TestEnvoyCallsByMutualTLS(t *testing.T) {
 
 	handshakes := a.envoy.Stat(t, "cluster.postern-enforcer.ssl.handshake")
 	more := func() { // connections made with what there is now
-		until(t, "new connections", func() bool { return a.envoy.Stat(t, "cluster.postern-enforcer.ssl.handshake") > handshakes+2 })
+		fixture.WaitFor(t, "new connections", func() bool { return a.envoy.Stat(t, "cluster.postern-enforcer.ssl.handshake") > handshakes+2 })
 		handshakes = a.envoy.Stat(t, "cluster.postern-enforcer.ssl.handshake")
 	}
 	more()
@@ -270,7 +270,7 @@ func TestEnvoyWithAWrongCertificate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := startApart(t, c.enforcer, c.envoy)
-			until(t, "the enforcer's log says why", func() bool {
+			fixture.WaitFor(t, "the enforcer's log says why", func() bool {
 				if status, body := a.get(); status == http.StatusUnauthorized {
 					t.Fatal(fmt.Sprint("the enforcer has answered: ", body))
 				}

@@ -1,13 +1,11 @@
 package mtls_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,45 +16,9 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/toolkit/certs"
 )
-
-const patience = 20 * time.Second
-
-// journal is a log that tests read.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
-
-// wait returns once the log says words.
-func (j *journal) wait(t *testing.T, words string) {
-	t.Helper()
-	until(t, "the log says "+words, func() bool { return strings.Contains(j.String(), words) })
-}
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
-}
 
 // authority makes certificates in a folder of its own.
 type authority struct {
@@ -100,7 +62,7 @@ func load(t *testing.T, f mtls.Files, log *slog.Logger) *mtls.Set {
 // server answers health checks, and notes who asked.
 type server struct {
 	address string
-	log     *journal
+	log     *fixture.Log
 	set     *mtls.Set
 	files   mtls.Files
 
@@ -115,8 +77,8 @@ func serve(t *testing.T, files mtls.Files, accept ...string) *server {
 
 func serveLabel(t *testing.T, files mtls.Files, label string, accept ...string) *server {
 	t.Helper()
-	s := &server{log: &journal{}, files: files}
-	s.set = load(t, s.files, s.log.logger())
+	s := &server{log: &fixture.Log{}, files: files}
+	s.set = load(t, s.files, s.log.Logger())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +113,7 @@ func connect(t *testing.T, address string, c credentials.TransportCredentials) *
 
 func ask(t *testing.T, conn *grpc.ClientConn) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), fixture.Patience)
 	defer cancel()
 	_, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
 	return err

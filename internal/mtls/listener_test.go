@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/test/fixture"
 )
 
 // short is a listener of a machine that has no room for some connections.
@@ -31,8 +32,8 @@ func (s *short) Accept() (net.Conn, error) {
 func TestListenerOutlivesShortage(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
-	log := &journal{}
-	set := load(t, a.issue(mtls.RoleAdapter, "adapter-1", 0), log.logger())
+	log := &fixture.Log{}
+	set := load(t, a.issue(mtls.RoleAdapter, "adapter-1", 0), log.Logger())
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -47,12 +48,12 @@ func TestListenerOutlivesShortage(t *testing.T) {
 	config.NextProtos = nil
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
-	client := http.Client{Transport: transport, Timeout: patience}
+	client := http.Client{Transport: transport, Timeout: fixture.Patience}
 	response, err := client.Get("https://" + inner.Addr().String())
 	if err != nil || response.StatusCode != http.StatusNoContent {
 		t.Errorf("%v %v", response, err)
 	}
-	log.wait(t, "too many open files")
+	log.Wait(t, "too many open files")
 	server.Close()
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
@@ -101,12 +102,12 @@ func TestHandshakesAreBounded(t *testing.T) {
 		}
 		silent = append(silent, conn)
 	}
-	until(t, "every place is taken", func() bool { return l.taken.Load() == places })
+	fixture.WaitFor(t, "every place is taken", func() bool { return l.taken.Load() == places })
 	for _, conn := range silent {
 		conn.Close()
 	}
 	silent = nil
-	until(t, "the others have had their turn", func() bool { return l.taken.Load() == many })
+	fixture.WaitFor(t, "the others have had their turn", func() bool { return l.taken.Load() == many })
 	config := load(t, a.issue(mtls.RoleClient, "ann", 0), nil).ClientConfig(mtls.RoleAdapter)
 	go func() {
 		if conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", inner.Addr().String(), config); err == nil {

@@ -64,7 +64,7 @@ func TestGRPCServerRefuses(t *testing.T) {
 			if err := ask(t, connect(t, s.address, creds)); status.Code(err) != codes.Unavailable {
 				t.Errorf("got %v", err)
 			}
-			s.log.wait(t, c.words)
+			s.log.Wait(t, c.words)
 			if !strings.Contains(s.log.String(), "remote=127.0.0.1:") {
 				t.Errorf("who it was is not told: %s", s.log)
 			}
@@ -79,8 +79,8 @@ func TestHTTPListenerRefuses(t *testing.T) {
 	for name, c := range refused(t, a) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			log := &journal{}
-			address := serveHTTP(t, load(t, files, log.logger()), mtls.RoleEnvoy)
+			log := &fixture.Log{}
+			address := serveHTTP(t, load(t, files, log.Logger()), mtls.RoleEnvoy)
 			conn, err := net.Dial("tcp", address)
 			if err != nil {
 				t.Fatal(err)
@@ -90,12 +90,12 @@ func TestHTTPListenerRefuses(t *testing.T) {
 				c.config.NextProtos = nil
 				conn = tls.Client(conn, c.config)
 			}
-			_ = conn.SetDeadline(time.Now().Add(patience))
+			_ = conn.SetDeadline(time.Now().Add(fixture.Patience))
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") // TLS 1.3: the refusal comes after it
 			if text, _ := io.ReadAll(conn); strings.Contains(string(text), "secret") {
 				t.Errorf("it was served: %s", text)
 			}
-			log.wait(t, c.words)
+			log.Wait(t, c.words)
 		})
 	}
 }
@@ -129,7 +129,7 @@ func TestHTTPListenerServes(t *testing.T) {
 		if !http2 {
 			config.NextProtos = nil
 		}
-		client := http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: http2}, Timeout: patience}
+		client := http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: http2}, Timeout: fixture.Patience}
 		defer client.CloseIdleConnections()
 		response, err := client.Get("https://" + address)
 		if err != nil {
@@ -268,7 +268,7 @@ func TestReload(t *testing.T) {
 	if err := ask(t, connect(t, s.address, creds)); err != nil {
 		t.Fatalf("after the server's renewal: %v", err)
 	}
-	s.log.wait(t, "certificate reloaded")
+	s.log.Wait(t, "certificate reloaded")
 
 	stranger := newAuthority(t)
 	renewed := stranger.issue(mtls.RoleEnvoy, "envoy-1", 0)
@@ -337,7 +337,7 @@ func TestBrokenReload(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s.log.wait(t, spoil.words)
+			s.log.Wait(t, spoil.words)
 			if n := strings.Count(s.log.String(), "keeping what they were"); n != 1 {
 				t.Errorf("it was said %d times:\n%s", n, s.log)
 			}
@@ -362,7 +362,7 @@ func TestFollow(t *testing.T) {
 	a.issue(mtls.RoleEnvoy, "envoy-1", -time.Minute)
 	select {
 	case <-changed:
-	case <-time.After(patience):
+	case <-time.After(fixture.Patience):
 		t.Error("nobody was told")
 	}
 	cancel()
@@ -436,9 +436,9 @@ func TestLoadWarns(t *testing.T) {
 			if err := os.Chmod(c.files.Key, c.mode); err != nil {
 				t.Fatal(err)
 			}
-			log := &journal{}
-			load(t, c.files, log.logger())
-			log.wait(t, c.words)
+			log := &fixture.Log{}
+			load(t, c.files, log.Logger())
+			log.Wait(t, c.words)
 		})
 	}
 }
@@ -476,7 +476,7 @@ func TestMetrics(t *testing.T) {
 		}
 		return -1
 	}
-	until(t, "both refusals are counted", func() bool { return value("postern_mtls_refused_total") == 2 })
+	fixture.WaitFor(t, "both refusals are counted", func() bool { return value("postern_mtls_refused_total") == 2 })
 	who := mtls.Identity{Role: mtls.RoleEnvoy, Name: "edge-1"}
 	for _, id := range []string{"edge-1", "edge-2"} {
 		_ = sets[0].Authorize(mtls.WithPeer(t.Context(), who), xds.Node{ID: id, Role: xds.RoleEnvoy, Label: xds.DefaultLabel})

@@ -48,7 +48,7 @@ func TestLabels(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	s.log.wait(t, `is for the labels [\"partner\"], and this serves \"default\"`)
+	s.log.Wait(t, `is for the labels [\"partner\"], and this serves \"default\"`)
 }
 
 // TestPlainSaysTLS: who has no certificate for a server that wants one is told so.

@@ -1,12 +1,10 @@
 package xds_test
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,25 +12,9 @@ import (
 
 	"github.com/postern-gateway/postern/internal/mtls"
 	"github.com/postern-gateway/postern/internal/xds"
+	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/toolkit/certs"
 )
-
-type safe struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *safe) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
-}
-
-func (s *safe) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
 
 // identity is a certificate made so long ago, good for an hour.
 func identity(t *testing.T, authority, role string, ago time.Duration) *mtls.Set {
@@ -67,7 +49,7 @@ func TestClientSaysThatItsCertificateIsRefused(t *testing.T) {
 	xds.NewServer(xds.ServerOptions{}).Register(g)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
-	var log safe
+	var log fixture.Log
 	done := make(chan error, 1)
 	t.Cleanup(func() { <-done })
 	go func() {

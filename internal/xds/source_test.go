@@ -1,11 +1,8 @@
 package xds
 
 import (
-	"bytes"
-	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,27 +12,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/postern-gateway/postern/test/fixture"
 )
-
-// heard is a log that can be waited for.
-type heard struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (h *heard) Write(b []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.Write(b)
-}
-
-func (h *heard) String() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.String()
-}
-
-func (h *heard) logger() *slog.Logger { return slog.New(slog.NewTextHandler(h, nil)) }
 
 // eventually waits until ok.
 func eventually(t *testing.T, what func() string, ok func() bool) {
@@ -65,8 +44,8 @@ func TestClientSaysWhyItGetsNothing(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	var log heard
-	followWith(t, "", ClientOptions{Addresses: []string{address}, Log: log.logger()})
+	var log fixture.Log
+	followWith(t, "", ClientOptions{Addresses: []string{address}, Log: log.Logger()})
 	says := func(text string) {
 		t.Helper()
 		eventually(t, log.String, func() bool { return strings.Contains(log.String(), text) })
@@ -91,8 +70,8 @@ func TestClientSaysWhyItGetsNothing(t *testing.T) {
 
 func TestClientRepeatsItselfEachMinute(t *testing.T) {
 	t.Parallel()
-	var log heard
-	c := &client{options: ClientOptions{Log: log.logger(), Source: NewSource("enforcer")}, told: map[string]time.Time{}}
+	var log fixture.Log
+	c := &client{options: ClientOptions{Log: log.Logger(), Source: NewSource("enforcer")}, told: map[string]time.Time{}}
 	for range 3 {
 		c.wait([]string{"a: no", "b: never"})
 		c.wait([]string{"a: no", "b: not now"})
@@ -139,9 +118,9 @@ func TestSource(t *testing.T) {
 	store.mu.Lock()
 	store.confirmed = time.Now().Add(-time.Hour)
 	store.mu.Unlock()
-	var log heard
+	var log fixture.Log
 	again := NewSource("enforcer")
-	f = followWith(t, "", ClientOptions{Store: store, Addresses: []string{"127.0.0.1:1"}, Source: again, Log: log.logger()})
+	f = followWith(t, "", ClientOptions{Store: store, Addresses: []string{"127.0.0.1:1"}, Source: again, Log: log.Logger()})
 	f.expect("+a@1 complete")
 	from(again, FromDisk)
 	eventually(t, log.String, func() bool { return strings.Contains(log.String(), "going on from what was told last") })

@@ -3,7 +3,6 @@
 package apart
 
 import (
-	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -140,31 +138,13 @@ func (l *lab) run(args ...string) string {
 	return string(out)
 }
 
-// output is what a process has written so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // part is one process.
 type part struct {
 	l     *lab
 	name  string
 	at    string // of its health and metrics
 	cmd   *exec.Cmd
-	log   output
+	log   fixture.Log
 	ended chan struct{}
 }
 

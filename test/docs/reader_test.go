@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -235,7 +233,7 @@ func (r *reader) leave() {
 type terminal struct {
 	name   string
 	cmd    *exec.Cmd
-	screen screen
+	screen fixture.Log
 	exited chan struct{}
 }
 
@@ -255,24 +253,6 @@ func (one *terminal) interrupt(t *testing.T) {
 		_ = syscall.Kill(-one.cmd.Process.Pid, syscall.SIGKILL)
 		<-one.exited
 	}
-}
-
-// screen is a buffer that may be read while it is written.
-type screen struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(p)
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
 }
 
 func answers(url string) bool {

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,32 +44,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// output is what a program has written so far.
+// output is what a program has written so far, and a pipe that can be closed.
 type output struct {
-	mu     sync.Mutex
-	text   bytes.Buffer
-	closed bool // the next Write closes the pipe
+	fixture.Log
+	closed atomic.Bool
 }
 
 func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
+	if o.closed.Load() {
 		return 0, io.ErrClosedPipe
 	}
-	return o.text.Write(p)
-}
-
-func (o *output) close() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed = true
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	return o.Log.Write(p)
 }
 
 // gateway is a running `postern run`.

@@ -130,7 +130,7 @@ func (g *gateway) logged(t *testing.T, token string) {
 func TestNobodyReadsTheAccessLog(t *testing.T) {
 	t.Parallel()
 	g := start(t, nil, petstore)
-	g.stdout.close()
+	g.stdout.closed.Store(true)
 	fixture.WaitFor(t, "lines to be dropped", func() bool {
 		if a := g.get("GET", "/none", ""); a.status != 404 {
 			t.Errorf("%d %s", a.status, a.body)

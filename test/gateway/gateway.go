@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -59,7 +58,7 @@ type Gateway struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	exited chan struct{}
-	log    output // what it tells on stderr; its stdout is Envoy's access log
+	log    fixture.Log // what it tells on stderr; its stdout is Envoy's access log
 }
 
 // Options say what to start.
@@ -203,22 +202,4 @@ func Processes(folder string) []string {
 		found = append(found, filepath.Base(filepath.Dir(link))+" "+strings.ReplaceAll(string(line), "\x00", " "))
 	}
 	return found
-}
-
-// output is a buffer that may be read while it is written.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }

@@ -3,7 +3,6 @@
 package mutual
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,7 +56,7 @@ type system struct {
 // part is one process.
 type part struct {
 	cmd    *exec.Cmd
-	log    output
+	log    fixture.Log
 	exited chan struct{}
 }
 
@@ -211,22 +209,4 @@ func (s *system) certificate(dir string, who mtls.Identity, ago time.Duration) *
 		s.t.Fatal(err)
 	}
 	return set
-}
-
-// output is a buffer that may be read while it is written.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }

@@ -1,7 +1,6 @@
 package skew
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +28,7 @@ type system struct {
 	management string // of the adapter
 	keys       *idp.Provider
 	backend    *fixture.Backend
-	logs       map[string]*output
+	logs       map[string]*fixture.Log
 }
 
 // versions say which build a part is of; those that are not named are of the current one.
@@ -50,7 +48,7 @@ func start(t *testing.T, of versions, tls bool) *system {
 	t.Helper()
 	envoy := fixture.EnvoyPath(t)
 	s := &system{
-		t: t, folder: fixture.TempDir(t), address: fixture.Address(t), management: fixture.Address(t), keys: idp.New("ES256"), logs: map[string]*output{},
+		t: t, folder: fixture.TempDir(t), address: fixture.Address(t), management: fixture.Address(t), keys: idp.New("ES256"), logs: map[string]*fixture.Log{},
 		backend: fixture.StartBackend(t, "pets", fixture.BackendOptions{}),
 	}
 	t.Cleanup(s.keys.Close)
@@ -151,7 +149,7 @@ func (s *system) run(name, program string, tls bool) {
 	case "envoy":
 		arguments = append(arguments, "--management-listen", fixture.Address(s.t))
 	}
-	log := &output{}
+	log := &fixture.Log{}
 	s.logs[name] = log
 	cmd := exec.Command(program, arguments...)
 	cmd.Dir, cmd.Stderr = s.folder, log
@@ -252,22 +250,4 @@ func (s *system) protects(path string) {
 	if r := s.get(path, token); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
 		s.t.Errorf("%s beyond its limit: %d, %v", path, r.StatusCode, r.Header)
 	}
-}
-
-// output is a buffer that may be read while it is written.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
