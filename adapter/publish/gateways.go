@@ -45,6 +45,19 @@ type Rejection struct {
 	Words         string
 }
 
+// Require is how many of the healthy Envoys must serve a change for it to stay. The zero value leaves it to the default.
+type Require struct{ Percent int }
+
+// All of them.
+var All = Require{100}
+
+// Verdict is what one gateway made of one rollout.
+type Verdict struct {
+	Gateway, Role, Label string
+	State                State  // Serving, Pending (silent), Rejected, Lagging (not waited for)
+	Detail               string // why: the gateway's own words
+}
+
 // absent stands for the version of what should not be there.
 const absent = ""
 
