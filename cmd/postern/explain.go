@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postern-gateway/postern/adapter/model"
-	"github.com/postern-gateway/postern/toolkit/explain"
+	"github.com/postern-gateway/postern/adapter/explain"
 )
 
 func newExplain() *cobra.Command {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-gateway/postern/adapter/model"
-	"github.com/postern-gateway/postern/toolkit/explain"
+	"github.com/postern-gateway/postern/adapter/explain"
 )
 
 func apis() []model.API {
