@@ -14,15 +14,21 @@ import (
 // is the key of loop.live.
 type claims map[string][]string
 
-func (c claims) take(api model.API) { c[api.BasePath] = append(c[api.BasePath], api.ID()) }
+func (c claims) take(api model.API) {
+	for _, base := range api.BasePaths() {
+		c[base] = append(c[base], api.ID())
+	}
+}
 
 func (c claims) release(api model.API) {
-	rest := slices.DeleteFunc(c[api.BasePath], func(id string) bool { return id == api.ID() })
-	if len(rest) == 0 {
-		delete(c, api.BasePath)
-		return
+	for _, base := range api.BasePaths() {
+		rest := slices.DeleteFunc(c[base], func(id string) bool { return id == api.ID() })
+		if len(rest) == 0 {
+			delete(c, base)
+			continue
+		}
+		c[base] = rest
 	}
-	c[api.BasePath] = rest
 }
 
 // overlap: two APIs answer at one host. No hosts are any host, which gives way to one that is named.
@@ -100,7 +106,7 @@ func (l *loop) precedence(s step) int {
 	switch {
 	case !l.serves(s):
 		return 2
-	case s.to == nil || s.to.api.BasePath == is.api.BasePath && slices.Equal(s.to.api.Hosts, is.api.Hosts):
+	case s.to == nil || slices.Equal(s.to.api.BasePaths(), is.api.BasePaths()) && slices.Equal(s.to.api.Hosts, is.api.Hosts):
 		return 0
 	}
 	return 1
@@ -149,18 +155,22 @@ func (j *joining) add(s step) (words string) {
 	if other, ok := j.live[api.ID()]; ok && other.path != s.ref.path && !j.removes(other.path, api.ID()) {
 		return sameID(api, s.ref.path, other.api, other.path)
 	}
-	for _, id := range j.claims[api.BasePath] {
-		if other := j.live[id]; !j.leaving[id] && overlap(api.Hosts, other.api.Hosts) {
-			return sameBase(api, s.ref.path, other.api, other.path)
+	for _, base := range api.BasePaths() {
+		for _, id := range j.claims[base] {
+			if other := j.live[id]; !j.leaving[id] && overlap(api.Hosts, other.api.Hosts) {
+				return sameBase(base, api, s.ref.path, other.api, other.path)
+			}
 		}
-	}
-	for _, other := range j.byBase[api.BasePath] {
-		if overlap(api.Hosts, other.to.api.Hosts) {
-			return sameBase(api, s.ref.path, other.to.api, other.ref.path)
+		for _, other := range j.byBase[base] {
+			if overlap(api.Hosts, other.to.api.Hosts) {
+				return sameBase(base, api, s.ref.path, other.to.api, other.ref.path)
+			}
 		}
 	}
 	j.byID[api.ID()] = s
-	j.byBase[api.BasePath] = append(j.byBase[api.BasePath], s)
+	for _, base := range api.BasePaths() {
+		j.byBase[base] = append(j.byBase[base], s)
+	}
 	return ""
 }
 
@@ -175,13 +185,17 @@ func sameID(a model.API, path string, b model.API, otherPath string) string {
 		place(path, a.Origin), a.ID(), place(otherPath, b.Origin))
 }
 
-func sameBase(a model.API, path string, b model.API, otherPath string) string {
+func sameBase(base string, a model.API, path string, b model.API, otherPath string) string {
 	hosts := ""
 	if len(a.Hosts) > 0 {
 		hosts = " at " + strings.Join(a.Hosts, ", ")
 	}
+	if slices.Contains(a.Aliases, base) && slices.Contains(b.Aliases, base) {
+		return fmt.Sprintf("%s makes %s the default version at %s%s, which %s of %s is already; take default: true from one of them",
+			place(path, a.Origin), a.ID(), base, hosts, b.ID(), place(otherPath, b.Origin))
+	}
 	return fmt.Sprintf("%s puts %s at the base path %s%s, where %s of %s is already; give one another basePath or other hosts",
-		place(path, a.Origin), a.ID(), a.BasePath, hosts, b.ID(), place(otherPath, b.Origin))
+		place(path, a.Origin), a.ID(), base, hosts, b.ID(), place(otherPath, b.Origin))
 }
 
 // place is a position as an editor opens it.

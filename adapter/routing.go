@@ -12,10 +12,12 @@ func DecideRouting(projects []model.Project, r model.Routing) model.Routing {
 	r.Flat = false
 	for _, p := range projects {
 		for _, api := range p.APIs {
-			for _, o := range api.Operations {
-				if !literalAt(strings.TrimSuffix(api.BasePath, "/")+o.Path, r.Segment) {
-					r.Flat = true
-					return r
+			for _, base := range api.BasePaths() {
+				for _, o := range api.Operations {
+					if !literalAt(strings.TrimSuffix(base, "/")+o.Path, r.Segment) {
+						r.Flat = true
+						return r
+					}
 				}
 			}
 		}

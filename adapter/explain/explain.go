@@ -49,6 +49,7 @@ type Answer struct {
 	Project   string   `json:"project,omitempty"`
 	Origin    string   `json:"origin,omitempty"` // of the operation, in the project
 	Operation string   `json:"operation,omitempty"`
+	State     string   `json:"state,omitempty"` // of the operation, or of the API where no operation takes the request
 	Allow     []string `json:"allow,omitempty"`
 	Auth      []string `json:"auth,omitempty"` // steps, one of which must hold
 	Limits    []Limit  `json:"limits,omitempty"`
@@ -70,17 +71,20 @@ func Explain(apis []model.API, s model.Settings, r Request) Answer {
 	found := model.Match(apis, r.Header.Get("Host"), r.Method, r.Path, s.KeepEscapedSlashes)
 	a := Answer{Status: found.Status, Request: r.Method + " " + r.Path, Allow: found.Allow}
 	if found.API != nil {
-		a.API, a.Project = found.API.ID(), found.API.Project
+		a.API, a.Project, a.State = found.API.ID(), found.API.Project, string(found.API.State)
 	}
 	if found.Operation == nil {
 		return a
 	}
 	o := found.Operation
-	a.Operation, a.Origin = o.ID(), o.Origin.String()
+	a.Operation, a.Origin, a.State = o.ID(), o.Origin.String(), string(found.API.StateOf(*o))
+	if found.Status != http.StatusOK { // nobody is asked, nothing is counted, and no backend sees it
+		return a
+	}
 	a.Auth = auth(o.Security, r.Header)
 	a.published(*found.API, *o, s)
 	for _, e := range o.Production.Endpoints {
-		a.Backends = append(a.Backends, url(e)+rest(found.API.BasePath, r.Path))
+		a.Backends = append(a.Backends, url(e)+rest(found.BasePath, r.Path))
 	}
 	return a
 }
@@ -182,6 +186,8 @@ func (a Answer) Write(w io.Writer) error {
 		row("answer", "405: the path is known, the method is not; allowed: "+strings.Join(a.Allow, ", "))
 	case http.StatusNotFound:
 		row("answer", "404: no "+map[bool]string{true: "API has this base path", false: "path of the API fits"}[a.API == ""])
+	case http.StatusServiceUnavailable, http.StatusGone:
+		row("answer", fmt.Sprintf("%d: it is %s", a.Status, a.State))
 	default:
 		row("answer", fmt.Sprintf("%d: Envoy refuses this path", a.Status))
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,10 +10,11 @@ import (
 // Found is where a request goes.
 type Found struct {
 	// Status is 200 if an operation serves the request; else what the gateway answers: 400 for a path it refuses,
-	// 404, or 405 with the methods there are.
+	// 404, 405 with the methods there are, or what its state says (Lifecycle.Status).
 	Status    int
 	API       *API       // nil if no API's base path fits
-	Operation *Operation // nil unless Status is 200
+	BasePath  string     // of the API's, the one that fits
+	Operation *Operation // nil if no operation fits
 	Allow     []string   // sorted; of a 405 alone
 }
 
@@ -22,6 +24,9 @@ const (
 	statusBadRequest       = 400
 	statusNotFound         = 404
 	statusMethodNotAllowed = 405
+
+	statusGone               = 410
+	statusServiceUnavailable = 503
 )
 
 // Match applies the gateway's routing rules to one request, in so many words as they are meant (design §3.3); what
@@ -29,23 +34,41 @@ const (
 //
 // Of the APIs that answer on the host, the one with the longest base path the path lies under is the only one asked;
 // where two have the same, the one that names the host more exactly. In it, the most specific path template that fits
-// decides (Template.Compare); then the method, HEAD standing in for GET.
+// decides (Template.Compare); then the method, HEAD standing in for GET. The base path without a version is one like any
+// other: what lies under it is asked of the default version, unless a longer one fits. A state that is not served answers
+// in the place of everything else, and the dates of the APIs are nobody's business here (API.At).
 func Match(apis []API, host, method, path string, keepEscapedSlashes bool) Found {
 	path, ok := NormalizePath(path, keepEscapedSlashes)
 	if !ok {
 		return Found{Status: statusBadRequest}
 	}
 	segments := split(path)
-	api := owner(apis, hostname(host), segments)
+	api, base := owner(apis, hostname(host), segments)
 	if api == nil {
 		return Found{Status: statusNotFound}
 	}
-	segments = segments[len(ParseTemplate(api.BasePath).Segments):]
+	found := Found{API: api, BasePath: base}
+	var operations []*Operation
+	found.Operation, operations = api.operation(method, segments[len(ParseTemplate(base).Segments):])
+	switch {
+	case found.Operation != nil:
+		found.Status = cmp.Or(api.StateOf(*found.Operation).Status(), statusOK)
+	case api.State.Status() != 0:
+		found.Status = api.State.Status()
+	case operations != nil:
+		found.Status, found.Allow = statusMethodNotAllowed, Allowed(operations)
+	default:
+		found.Status = statusNotFound
+	}
+	return found
+}
 
+// operation finds the operation that takes a request to the segments below the base path, and all those of its path.
+func (a *API) operation(method string, segments []string) (*Operation, []*Operation) {
 	var best *Template
 	var operations []*Operation // of the best template
-	for i := range api.Operations {
-		o := &api.Operations[i]
+	for i := range a.Operations {
+		o := &a.Operations[i]
 		t := ParseTemplate(o.Path)
 		if !t.Match(segments) {
 			continue
@@ -57,17 +80,14 @@ func Match(apis []API, host, method, path string, keepEscapedSlashes bool) Found
 			operations = append(operations, o)
 		}
 	}
-	if best == nil {
-		return Found{Status: statusNotFound, API: api}
-	}
 	for _, m := range []string{method, follows(method)} {
 		for _, o := range operations {
 			if o.Method == m {
-				return Found{Status: statusOK, API: api, Operation: o}
+				return o, operations
 			}
 		}
 	}
-	return Found{Status: statusMethodNotAllowed, API: api, Allow: Allowed(operations)}
+	return nil, operations
 }
 
 // follows is the method whose operation serves this one if it has none itself.
@@ -91,24 +111,28 @@ func Allowed(operations []*Operation) []string {
 	return slices.Compact(methods)
 }
 
-// owner is the API asked about a path on a host.
-func owner(apis []API, host string, segments []string) *API {
-	var best *API
+// owner is the API asked about a path on a host, and its base path that fits.
+func owner(apis []API, host string, segments []string) (best *API, bestBase string) {
 	var bestDepth, bestHost int
 	for i := range apis {
 		api := &apis[i]
-		base := ParseTemplate(api.BasePath)
-		base.Rest = true
 		closeness := HostCloseness(api.Hosts, host)
-		if closeness < 0 || !base.Match(segments) {
+		if closeness < 0 {
 			continue
 		}
-		depth := len(base.Segments)
-		if best == nil || depth > bestDepth || depth == bestDepth && closeness > bestHost {
-			best, bestDepth, bestHost = api, depth, closeness
+		for _, path := range api.BasePaths() {
+			base := ParseTemplate(path)
+			base.Rest = true
+			if !base.Match(segments) {
+				continue
+			}
+			depth := len(base.Segments)
+			if best == nil || depth > bestDepth || depth == bestDepth && closeness > bestHost {
+				best, bestBase, bestDepth, bestHost = api, path, depth, closeness
+			}
 		}
 	}
-	return best
+	return best, bestBase
 }
 
 // HostCloseness says how exactly a list of hosts names a host: -1 not at all, 0 by being empty, more for a longer

@@ -15,6 +15,10 @@ func api(name, base string, hosts []string, operations ...string) model.API {
 	return a
 }
 
+func aliased(a model.API, base string) model.API       { a.Aliases = []string{base}; return a }
+func inState(s model.Lifecycle, a model.API) model.API { a.State = s; return a }
+func version(v string, a model.API) model.API          { a.Version = v; return a }
+
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	apis := []model.API{
@@ -22,7 +26,13 @@ func TestMatch(t *testing.T) {
 		api("inner", "/pets/1/pet/inner", nil, "GET", "/a"),
 		api("europe", "/pets/1", []string{"eu.example.com"}, "GET", "/pet/{id}"),
 		api("any", "/pets/1", []string{"*.example.com"}, "DELETE", "/pet/{id}"),
+		aliased(api("shop", "/shop/1", nil, "GET", "/item/{id}", "GET", "/{a}/{b}/{c}"), "/shop"),
+		version("2", api("shop", "/shop/2", nil, "GET", "/item/{id}")),
+		inState(model.Blocked, api("blocked", "/blocked", nil, "GET", "/a", "GET", "/b")),
+		inState(model.Retired, aliased(api("retired", "/retired/1", nil, "GET", "/a"), "/retired")),
+		api("partly", "/partly", nil, "GET", "/a", "POST", "/a", "GET", "/b"),
 	}
+	apis[8].Operations[0].State, apis[8].Operations[2].State = model.Retired, model.Blocked
 	for name, c := range map[string]struct {
 		host, method, path string
 		status             int
@@ -47,6 +57,24 @@ func TestMatch(t *testing.T) {
 		"an IPv6 host":                      {"[::1]:9090", "GET", "/pets/1/pet/7", 200, "pets/1", "GET /pet/{id}", nil},
 		"dots are resolved first":           {"x", "GET", "//pets/./1/x/../pet/%37", 200, "pets/1", "GET /pet/{id}", nil},
 		"an escaped slash is refused":       {"x", "GET", "/pets/1/pet/a%2Fb", 400, "", "", nil},
+
+		"without a version":                   {"x", "GET", "/shop/item/1", 200, "shop/1", "GET /item/{id}", nil},
+		"with the version of the default":     {"x", "GET", "/shop/1/item/1", 200, "shop/1", "GET /item/{id}", nil},
+		"another version keeps its own":       {"x", "GET", "/shop/2/x", 404, "shop/2", "", nil},
+		"a version there is not":              {"x", "GET", "/shop/3/x", 404, "shop/1", "", nil},
+		"a version there is not is a segment": {"x", "GET", "/shop/3/item/1", 200, "shop/1", "GET /{a}/{b}/{c}", nil},
+
+		"a blocked API":                     {"x", "GET", "/blocked/b", 503, "blocked/1", "GET /b", nil},
+		"a blocked API keeps what was said": {"x", "HEAD", "/blocked/a", 503, "blocked/1", "GET /a", nil},
+		"no path of a blocked API":          {"x", "GET", "/blocked/c", 503, "blocked/1", "", nil},
+		"no method of a blocked API":        {"x", "PUT", "/blocked/a", 503, "blocked/1", "", nil},
+		"a retired API":                     {"x", "GET", "/retired/1/a/", 410, "retired/1", "GET /a", nil},
+		"a retired API, without a version":  {"x", "GET", "/retired/x", 410, "retired/1", "", nil},
+		"a retired operation":               {"x", "GET", "/partly/a", 410, "partly/1", "GET /a", nil},
+		"HEAD of a retired operation":       {"x", "HEAD", "/partly/a", 410, "partly/1", "GET /a", nil},
+		"another method of its path":        {"x", "POST", "/partly/a", 200, "partly/1", "POST /a", nil},
+		"no method of its path":             {"x", "PUT", "/partly/a", 405, "partly/1", "", []string{"GET", "HEAD", "POST"}},
+		"a blocked operation":               {"x", "GET", "/partly/b", 503, "partly/1", "GET /b", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,8 +23,13 @@ type API struct {
 
 	// BasePath starts with "/" and ends without one; the root is "/".
 	BasePath string `yaml:"basePath"`
+	// Aliases are base paths under which the same operations are served, too: that without the version, of the default one.
+	Aliases []string `yaml:"aliases,omitempty"`
 	// Hosts are lower case and sorted, "*.example.com" for any name below; empty means any host.
 	Hosts []string `yaml:"hosts,omitempty"`
+
+	// State other than served holds for every operation, and for paths that no operation has.
+	State Lifecycle `yaml:"state,omitempty"`
 
 	// CORS is nil where the gateway-wide default applies; a CORS that is not Enabled switches it off.
 	CORS *CORS `yaml:"cors,omitempty"`
@@ -48,7 +53,8 @@ type Operation struct {
 	Path     string   `yaml:"path"`
 	Security Security `yaml:"security"`
 
-	// Production serves what has no key type or says production. Sandbox is nil where there is none.
+	// Production serves what has no key type or says production; where the state is not served it may have no endpoints.
+	// Sandbox is nil where there is none.
 	Production Backend  `yaml:"production"`
 	Sandbox    *Backend `yaml:"sandbox,omitempty"`
 
@@ -58,6 +64,10 @@ type Operation struct {
 	Untiered bool `yaml:"untiered,omitempty"`
 	// Limits hold beside those of the API.
 	Limits []Limit `yaml:"limits,omitempty"`
+
+	// State is the operation's own; StateOf says which one counts.
+	State    Lifecycle `yaml:"state,omitempty"`
+	Lifespan Lifespan  `yaml:"lifespan,omitempty"`
 
 	Origin Origin `yaml:"origin"`
 }
