@@ -18,6 +18,15 @@ import (
 
 // pathMatch tells a path template by a regular expression over pathHeader.
 func pathMatch(c *compiled, p *path, not bool) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{
+		Name: pathHeader, InvertMatch: not,
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: pathRegex(c, p)}},
+		}},
+	}
+}
+
+func pathRegex(c *compiled, p *path) string {
 	var b strings.Builder
 	b.WriteString(quote(c.basePath()))
 	for _, s := range p.template.Segments {
@@ -34,12 +43,7 @@ func pathMatch(c *compiled, p *path, not bool) *routev3.HeaderMatcher {
 	} else {
 		b.WriteString("//+")
 	}
-	return &routev3.HeaderMatcher{
-		Name: pathHeader, InvertMatch: not,
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
-			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: b.String()}},
-		}},
-	}
+	return b.String()
 }
 
 func methodMatch(method string, not bool) *routev3.HeaderMatcher {

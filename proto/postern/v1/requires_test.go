@@ -28,12 +28,14 @@ var known = map[protoreflect.FullName]map[protoreflect.Name]string{
 	"postern.v1.LimitRule": {
 		"id": "", "name": "", "counter": "", "limit": "", "window_seconds": "", "code": "", "shadow": "", "operation": "",
 	},
+	"postern.v1.Probe": {"api": "", "checks": "", "requires": ""},
+	"postern.v1.Check": {"operation": "", "method": "", "host": "", "path": "", "policy": "", "clusters": ""},
 }
 
 // TestNoFieldIsIgnoredByOlderReaders: each field was thought about.
 func TestNoFieldIsIgnoredByOlderReaders(t *testing.T) {
 	found := map[protoreflect.FullName]bool{}
-	for _, file := range []protoreflect.FileDescriptor{File_postern_v1_policy_proto, File_postern_v1_limit_proto} {
+	for _, file := range []protoreflect.FileDescriptor{File_postern_v1_policy_proto, File_postern_v1_limit_proto, File_postern_v1_probe_proto} {
 		for i := range file.Messages().Len() {
 			m := file.Messages().Get(i)
 			found[m.FullName()] = true

@@ -12,6 +12,7 @@ const (
 	PolicyType = "type.googleapis.com/postern.v1.Policy"
 	IssuerType = "type.googleapis.com/postern.v1.Issuer"
 	LimitsType = "type.googleapis.com/postern.v1.Limits"
+	ProbeType  = "type.googleapis.com/postern.v1.Probe"
 )
 
 // Words a resource may require of its reader (the `requires` fields).
