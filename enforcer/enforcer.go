@@ -18,8 +18,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/postern-gateway/postern/enforcer/authn"
 	"github.com/postern-gateway/postern/enforcer/policy"
+	"github.com/postern-gateway/postern/internal/jwt"
 	"github.com/postern-gateway/postern/internal/xds"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
@@ -38,7 +38,7 @@ type Options struct {
 // Server answers checks. It refuses everything until Apply has told it what to admit.
 type Server struct {
 	log      *slog.Logger
-	tokens   *authn.Verifier
+	tokens   *jwt.Verifier
 	policies *policy.Table
 	metrics  *metrics
 	health   *health.Server
@@ -54,7 +54,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		log:      o.Log,
-		tokens:   authn.NewVerifier(authn.Options{Log: o.Log, Registerer: o.Registerer, Client: o.Client, Now: o.Now}),
+		tokens:   jwt.NewVerifier(jwt.Options{Log: o.Log, Registerer: o.Registerer, Client: o.Client, Now: o.Now}),
 		policies: policy.NewTable(),
 		metrics:  newMetrics(o.Registerer),
 		health:   health.NewServer(),

@@ -1,6 +1,8 @@
-// Package authn says who calls: it reads the credentials a request presents and judges them, one file per way to
-// authenticate. It knows neither policies nor Envoy and must import neither; what it is told comes from proto/.
+// Package authn reads the credentials a request presents, one file per way to authenticate; JWTs are judged by
+// internal/jwt. It knows neither policies nor Envoy and must import neither; what it is told comes from proto/.
 package authn
+
+import "github.com/postern-gateway/postern/internal/jwt"
 
 // Request is what a way to authenticate may look at. The bytes are the request's own: nobody changes them.
 type Request interface {
@@ -11,50 +13,18 @@ type Request interface {
 	Path() []byte
 }
 
-// Reason says what became of a credential. The zero value is a refusal.
-type Reason uint8
-
-// The three answers of a credential (yes, no, could not tell), the "no" split by what the caller can do about it.
-const (
-	Invalid     Reason = iota // no: read, and wrong
-	Missing                   // no: there is none
-	Expired                   // no: it was good once
-	Unavailable               // could not tell
-	Accepted                  // yes
+// What became of a credential, and whom it proves, is said in the words of those who verify it.
+type (
+	Result   = jwt.Result
+	Reason   = jwt.Reason
+	Identity = jwt.Identity
 )
 
-// Result is the judgement on one credential.
-type Result struct {
-	Reason Reason
-	// Detail says in plain words why it was not accepted. It is shown to callers, so it never quotes the credential,
-	// and holds no quote or backslash (RFC 6750 §3, error_description).
-	Detail string
-	// Identity is whom an accepted credential proves. It is shared: nobody changes it.
-	Identity *Identity
-}
-
-// Identity is whom a credential proves.
-type Identity struct {
-	Issuer  string
-	Subject string // "" if the credential names none; fit for a header
-	Client  string // the application that acts for the subject; fit for a header
-	// Scopes are what the credential is good for; ScopeList is the same, separated by spaces.
-	Scopes    []string
-	ScopeList string
-	// Hash stands for the subject where the subject itself must not appear: 16 hex digits of the SHA-256 of issuer
-	// and subject. "" if there is no subject.
-	Hash string
-	// Claims are the top-level claims a header can carry: strings as they are, the rest as JSON.
-	Claims map[string]string
-}
-
-// carried says whether v arrives as it is in a header: no control characters, no blank at either end that would be
-// trimmed away. A value that is not must be left out, never bent: two subjects must not become one.
-func carried(v string) bool {
-	for i := range len(v) {
-		if c := v[i]; c < ' ' || c == 0x7f {
-			return false
-		}
-	}
-	return v == "" || v[0] != ' ' && v[len(v)-1] != ' '
-}
+// The answers of a credential.
+const (
+	Invalid     = jwt.Invalid
+	Missing     = jwt.Missing
+	Expired     = jwt.Expired
+	Unavailable = jwt.Unavailable
+	Accepted    = jwt.Accepted
+)

@@ -17,7 +17,7 @@ import (
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
-// verifier judges a bearer token; authn.Verifier is one.
+// verifier judges a bearer token; jwt.Verifier is one.
 type verifier interface {
 	Verify(ctx context.Context, token []byte) authn.Result
 }

@@ -36,7 +36,7 @@ func metrics(b *bytes.Buffer) error {
 			}
 			return true
 		})
-	}, "adapter", "enforcer", "ratelimiter", "envoy", "internal/mtls", "internal/observe", "internal/xds", "cmd")
+	}, "adapter", "enforcer", "ratelimiter", "envoy", "internal/jwt", "internal/mtls", "internal/observe", "internal/xds", "cmd")
 	if err != nil {
 		return err
 	}

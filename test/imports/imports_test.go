@@ -91,7 +91,7 @@ var rules = []rule{
 	},
 	{
 		why:   "who may connect is the same for all services",
-		in:    []string{"./internal/mtls"},
+		in:    []string{"./internal/mtls", "./internal/jwt"},
 		never: []string{"./adapter/...", "./enforcer/...", "./ratelimiter/...", "./envoy/...", "./cmd/...", "./toolkit/..."},
 	},
 	{

@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import "github.com/prometheus/client_golang/prometheus"
 
