@@ -56,7 +56,7 @@ func (l *loop) next(ctx context.Context) {
 		}
 		steps, delta := l.plan(steps)
 		if len(steps) > 0 {
-			l.flight = &flight{rollout: l.publisher.Begin(), began: time.Now(), withdraw: withdraw}
+			l.flight = &flight{rollout: l.publisher.Begin(publish.Terms{}), began: time.Now(), withdraw: withdraw}
 			l.launch(ctx, steps, delta)
 		}
 	}

@@ -187,7 +187,7 @@ func merge(all ...translate.Delta) translate.Delta {
 // publish publishes and commits what nobody refuses.
 func (r *rig) publish(d translate.Delta) Result {
 	r.t.Helper()
-	rollout := r.Begin()
+	rollout := r.Begin(Terms{})
 	result := rollout.Publish(context.Background(), d)
 	if len(result.Rejections) > 0 {
 		r.t.Fatalf("refused: %+v", result.Rejections)

@@ -54,8 +54,8 @@ var All = Require{100}
 // Verdict is what one gateway made of one rollout.
 type Verdict struct {
 	Gateway, Role, Label string
-	State                State  // Serving, Pending (silent), Rejected, Lagging (not waited for)
-	Detail               string // why: the gateway's own words
+	State                State  // Serving (it has all of it), Pending (silent), Rejected, Lagging (not waited for), Lost (disconnected meanwhile)
+	Detail               string // why; of Rejected the gateway's own words
 }
 
 // absent stands for the version of what should not be there.
@@ -63,6 +63,7 @@ const absent = ""
 
 // peer is one stream.
 type peer struct {
+	stream   uint64
 	node     xds.Node
 	lacks    map[key]string // wanted version, not acknowledged
 	rejects  map[key]string // words, of the wanted version
@@ -112,7 +113,7 @@ func (p *Publisher) Notify(e xds.Event) {
 }
 
 func (p *Publisher) connected(e xds.Event) {
-	peer := &peer{node: e.Node, lacks: map[key]string{}, rejects: map[key]string{}, behind: p.options.Now()}
+	peer := &peer{stream: e.Stream, node: e.Node, lacks: map[key]string{}, rejects: map[key]string{}, behind: p.options.Now()}
 	for k, entry := range p.entries {
 		if types[k.typeURL] == e.Node.Role && !(entry.retired && k.typeURL == xds.RouteType) {
 			peer.lacks[k] = entry.wire.Version

@@ -18,7 +18,7 @@ func NewMetrics(r prometheus.Registerer, gateways func() []Gateway) (*Metrics, e
 	m := &Metrics{
 		pushes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "postern_push_duration_seconds",
-			Help:    "From the first resource published for a change to its end, by label and outcome: serving, pending (not every gateway answered), unseen (no gateway connected) or rejected.",
+			Help:    "From the first resource published for a change to its end, by label and outcome: serving, pending (not every gateway answered), unseen (no gateway connected), rejected or silent (taken back, for too few answered).",
 			Buckets: []float64{.002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
 		}, []string{"label", "outcome"}),
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{

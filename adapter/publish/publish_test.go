@@ -54,7 +54,7 @@ func TestPolicyIsTakenBeforeRoutesAreSent(t *testing.T) {
 	r := newRig(t, Options{})
 	envoy := r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
 	r.connect("enf", xds.RoleEnforcer, xdstest.Options{Refuse: refuse("policy-a", `unknown word "dpop"`)})
-	rollout := r.Begin()
+	rollout := r.Begin(Terms{})
 	result := rollout.Publish(t.Context(), api("a", 1))
 	if len(result.Rejections) != 1 || result.Rejections[0].Words != `unknown word "dpop"` || result.Rejections[0].APIs[0] != "a/1" {
 		t.Fatalf("rejections %+v", result.Rejections)
@@ -85,7 +85,7 @@ func TestRejectedRoutesAreTakenBackAndTheOthersGoOn(t *testing.T) {
 	bad = "b"
 	mu.Unlock()
 
-	rollout := r.Begin()
+	rollout := r.Begin(Terms{})
 	result := rollout.Publish(t.Context(), merge(edit("a", 1, 2), edit("b", 1, 2)))
 	if len(result.Rejections) != 1 || result.Rejections[0].Words != "only one of these may be set" || !slices.Equal(result.Rejections[0].APIs, []string{"b/1"}) {
 		t.Fatalf("rejections %+v", result.Rejections)
@@ -116,7 +116,7 @@ func TestRejectedNewClusterLeavesNothing(t *testing.T) {
 	r := newRig(t, Options{})
 	envoy := r.connect("gw", xds.RoleEnvoy, xdstest.Options{Refuse: refuse("cluster-b", "no hosts")})
 	r.publish(api("a", 1))
-	rollout := r.Begin()
+	rollout := r.Begin(Terms{})
 	if result := rollout.Publish(t.Context(), api("b", 1)); len(result.Rejections) != 1 {
 		t.Fatalf("rejections %+v", result.Rejections)
 	}
@@ -304,7 +304,7 @@ func TestUnfitResourceIsARejection(t *testing.T) {
 	r := newRig(t, Options{})
 	d := api("a", 1)
 	d.Clusters.Put[0].Message = &clusterv3.Cluster{Name: "\xff"}
-	rollout := r.Begin()
+	rollout := r.Begin(Terms{})
 	result := rollout.Publish(t.Context(), d)
 	rollout.Rollback(t.Context())
 	if len(result.Rejections) != 1 || !slices.Equal(result.Rejections[0].APIs, []string{"a/1"}) {

@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -23,6 +22,12 @@ type Result struct {
 	Pending bool
 	// Unseen: no Envoy is connected.
 	Unseen bool
+	// Verdicts are what everybody who was connected when the rollout began makes of it; of a rollback, of what was
+	// before. Sorted by role and id.
+	Verdicts []Verdict
+	// Met: nobody rejected it, and it has the gateways that the rollout's Terms require. Of a rollback: everybody has
+	// confirmed to have what was before.
+	Met bool
 }
 
 // outcome is the word for it in the metrics.
@@ -30,6 +35,8 @@ func (r Result) outcome() string {
 	switch {
 	case len(r.Rejections) > 0:
 		return "rejected"
+	case !r.Met:
+		return "silent"
 	case r.Unseen:
 		return "unseen"
 	case r.Pending:
@@ -42,14 +49,22 @@ func (r Result) outcome() string {
 // resources must not be open at the same time; others may.
 type Rollout struct {
 	publisher *Publisher
+	terms     Terms
+	parties   []party
 	began     time.Time
 	before    map[key]*entry // what it touched, as it was; nil: was not there
+	missed    map[*peer]bool // did not answer in time
 	outcome   string
 }
 
-// Begin opens a rollout.
-func (p *Publisher) Begin() *Rollout {
-	return &Rollout{publisher: p, began: p.options.Now(), before: map[key]*entry{}, outcome: "serving"}
+// Begin opens a rollout. Who is connected now takes part in it.
+func (p *Publisher) Begin(t Terms) *Rollout {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &Rollout{
+		publisher: p, terms: t, parties: p.parties(), began: p.options.Now(),
+		before: map[key]*entry{}, missed: map[*peer]bool{}, outcome: "serving",
+	}
 }
 
 // Commit ends a rollout: what it published stays.
@@ -71,10 +86,16 @@ func (r *Rollout) Commit() {
 	p.options.Metrics.pushes.WithLabelValues(p.options.Label, r.outcome).Observe(p.options.Now().Sub(r.began).Seconds())
 }
 
-// Rollback puts everything back as it was, and ends the rollout.
+// Rollback puts everything back as it was, whatever anybody says, and ends the rollout. Met and Verdicts say who has
+// confirmed it; who has not is told as soon as it listens.
 func (r *Rollout) Rollback(ctx context.Context) Result {
-	result := r.Publish(ctx, translate.Delta{})
-	r.outcome = "rejected"
+	w := r.wave(ctx)
+	w.back = true
+	outcome := r.outcome
+	result := w.run(translate.Delta{})
+	if r.outcome = outcome; outcome != "silent" {
+		r.outcome = "rejected"
+	}
 	r.Commit()
 	return result
 }
@@ -88,39 +109,85 @@ func (r *Rollout) Rollback(ctx context.Context) Result {
 //  5. routes, clusters, policies and limits that are gone are retired
 //
 // Published again, a rollout takes back what the new change does not repeat. Rejections end it before
-// anything that depends on what was rejected; silence does not.
-func (r *Rollout) Publish(ctx context.Context, d translate.Delta) Result {
-	w := &wave{rollout: r, ctx: ctx, silent: map[*peer]bool{}}
-	if err := w.load(d); err != nil {
-		var unfit *encodeError
-		errors.As(err, &unfit)
-		return Result{Rejections: []Rejection{{APIs: unfit.apis, Words: err.Error()}}}
-	}
-	p := r.publisher
-	steps := []func(){
-		func() { w.put(posternv1.PolicyType); w.put(posternv1.LimitsType); w.await(p.options.PolicyWait) },
-		func() { w.put(xds.ClusterType); w.await(p.options.Wait) },
-		func() { w.put(xds.RouteType); w.put(xds.ScopeType); w.await(p.options.Wait) },
-		func() { w.remove(xds.ScopeType); w.await(p.options.Wait) },
-		func() { w.retire(xds.RouteType, xds.ClusterType, posternv1.PolicyType, posternv1.LimitsType) },
-	}
-	for _, step := range steps {
-		step()
-		if len(w.rejections) > 0 {
-			break
-		}
-	}
-	return w.result()
+// anything that depends on what was rejected. Silence does, too, if too few others are left for the
+// rollout's Terms; so do ctx and its deadline, which make everybody silent who has not answered yet.
+func (r *Rollout) Publish(ctx context.Context, d translate.Delta) Result { return r.wave(ctx).run(d) }
+
+func (r *Rollout) wave(ctx context.Context) *wave {
+	return &wave{rollout: r, ctx: ctx, silent: map[*peer]bool{}, asked: map[string]bool{}, skipped: map[string]bool{}}
 }
 
 // wave is one run of a rollout through its steps.
 type wave struct {
 	rollout    *Rollout
 	ctx        context.Context
+	back       bool               // it only takes back, and goes to its end whatever anybody says
 	changes    map[string]*change // by type
 	waiting    []key              // put or removed in this step
+	asked      map[string]bool    // by role: something was published for it
+	skipped    map[string]bool    // by role: something was not, for the wave had ended before
 	silent     map[*peer]bool     // did not answer an earlier step: later ones do not wait for them
+	failed     bool               // too few are left
+	over       bool               // somebody has rejected something, and that is all it takes
 	rejections []Rejection
+}
+
+// step is one of a wave's: what it publishes, and how long it waits for those who take it.
+type step struct {
+	put, remove []string // types
+	patience    time.Duration
+}
+
+// steps are those of every wave.
+func (p *Publisher) steps() []step {
+	return []step{
+		{put: []string{posternv1.PolicyType, posternv1.LimitsType}, patience: p.options.PolicyWait},
+		{put: []string{xds.ClusterType}, patience: p.options.Wait},
+		{put: []string{xds.RouteType, xds.ScopeType}, patience: p.options.Wait},
+		{remove: []string{xds.ScopeType}, patience: p.options.Wait},
+	}
+}
+
+// run takes a wave through its steps.
+func (w *wave) run(d translate.Delta) Result {
+	if err := w.load(d); err != nil {
+		var unfit *encodeError
+		errors.As(err, &unfit)
+		w.rejections = []Rejection{{APIs: unfit.apis, Words: err.Error()}}
+	}
+	for _, s := range w.rollout.publisher.steps() {
+		if !w.goesOn() {
+			w.skip(s)
+			continue
+		}
+		for _, typeURL := range s.put {
+			w.put(typeURL)
+		}
+		for _, typeURL := range s.remove {
+			w.remove(typeURL)
+		}
+		w.await(s.patience)
+	}
+	if w.goesOn() {
+		w.retire(xds.RouteType, xds.ClusterType, posternv1.PolicyType, posternv1.LimitsType)
+	}
+	return w.result()
+}
+
+func (w *wave) goesOn() bool { return w.back || len(w.rejections) == 0 && !w.failed }
+
+// skip notes who is not asked.
+func (w *wave) skip(s step) {
+	for _, typeURL := range s.put {
+		if c := w.changes[typeURL]; c == nil || len(c.put) > 0 {
+			w.skipped[types[typeURL]] = true
+		}
+	}
+	for _, typeURL := range s.remove {
+		if c := w.changes[typeURL]; c == nil || len(c.remove) > 0 {
+			w.skipped[types[typeURL]] = true
+		}
+	}
 }
 
 type change struct {
@@ -188,6 +255,7 @@ func (w *wave) put(typeURL string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.update(typeURL, c.put, nil)
+	w.asked[types[typeURL]] = w.asked[types[typeURL]] || len(c.put) > 0
 	for _, e := range c.put {
 		w.waiting = append(w.waiting, key{typeURL, e.wire.Name})
 	}
@@ -198,6 +266,7 @@ func (w *wave) remove(typeURL string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.update(typeURL, nil, c.remove)
+	w.asked[types[typeURL]] = w.asked[types[typeURL]] || len(c.remove) > 0
 	for _, name := range c.remove {
 		w.waiting = append(w.waiting, key{typeURL, name})
 	}
@@ -212,54 +281,64 @@ func (w *wave) retire(typeURLs ...string) {
 	}
 }
 
+// afterwards is how long the others are waited for when somebody's rejection has ended a strict rollout already: for they
+// may have something to say as well.
+const afterwards = 250 * time.Millisecond
+
 // await waits until everybody who takes part has given a verdict on everything of this step, and
 // notes who refused what and who was silent.
 func (w *wave) await(patience time.Duration) {
 	p := w.rollout.publisher
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
-	var open []verdict
 	p.mu.Lock()
-	for stream, peer := range p.peers {
-		if peer.missed >= laggingAfter || w.silent[peer] {
+	defer p.mu.Unlock()
+	var open []verdict
+	for _, y := range w.rollout.parties {
+		if !w.waitsFor(y) {
 			continue
 		}
 		for _, k := range w.waiting {
-			if _, lacks := peer.lacks[k]; lacks {
-				open = append(open, verdict{stream, peer, k})
+			if _, lacks := y.lacks[k]; lacks {
+				open = append(open, verdict{y.peer, k})
 			}
 		}
 	}
 	w.waiting = nil
-	for {
-		open = w.judge(open)
-		if len(open) == 0 {
-			p.mu.Unlock()
-			return
-		}
-		stir := p.stir
+	for open = w.judge(open); len(open) > 0; open = w.judge(open) {
+		stir, late := p.stir, false
 		p.mu.Unlock()
 		select {
 		case <-stir:
-			p.mu.Lock()
-			continue
 		case <-timeout.C:
+			late = true
 		case <-w.ctx.Done():
+			late = true
 		}
 		p.mu.Lock()
-		for _, v := range w.judgeAll(open) {
-			w.silent[v.peer] = true
+		switch {
+		case !late && !w.over && w.lost():
+			w.over = true
+			timeout.Reset(min(afterwards, patience))
+		case late && !w.over:
+			for _, v := range slices.DeleteFunc(open, w.given) {
+				w.silent[v.peer] = true
+			}
+			fallthrough
+		case late:
+			open = nil
 		}
-		p.mu.Unlock()
-		return
 	}
+	if w.rollout.terms.strict() {
+		w.rejections = w.refusals()
+	}
+	w.failed = w.failed || !w.enough()
 }
 
 // verdict is one that is waited for.
 type verdict struct {
-	stream uint64
-	peer   *peer
-	key    key
+	peer *peer
+	key  key
 }
 
 // judge takes verdicts that were given off the end of the list. Each is looked at again only while it
@@ -271,11 +350,9 @@ func (w *wave) judge(open []verdict) []verdict {
 	return open
 }
 
-func (w *wave) judgeAll(open []verdict) []verdict { return slices.DeleteFunc(open, w.given) }
-
 func (w *wave) given(v verdict) bool {
 	p := w.rollout.publisher
-	if p.peers[v.stream] != v.peer {
+	if !p.connects(v.peer) {
 		return true // it is gone, and no longer asked
 	}
 	if _, refused := v.peer.rejects[v.key]; refused {
@@ -287,21 +364,26 @@ func (w *wave) given(v verdict) bool {
 }
 
 func (w *wave) result() Result {
-	p := w.rollout.publisher
+	r, p := w.rollout, w.rollout.publisher
 	p.mu.Lock()
-	pending, envoys := false, 0
-	for peer := range maps.Keys(w.silent) {
-		peer.missed++
-		pending = true
+	result := Result{Rejections: w.rejections, Verdicts: w.verdicts(), Unseen: true}
+	for peer := range w.silent {
+		if !r.missed[peer] { // why once: a rollout that is rolled back is still one
+			r.missed[peer] = true
+			peer.missed++
+		}
+		result.Pending = true
 	}
 	for _, peer := range p.peers {
-		if peer.node.Role == xds.RoleEnvoy {
-			envoys++
-		}
-		pending = pending || peer.missed >= laggingAfter
+		result.Unseen = result.Unseen && peer.node.Role != xds.RoleEnvoy
+		result.Pending = result.Pending || peer.missed >= laggingAfter
 	}
 	p.mu.Unlock()
-	result := Result{Rejections: w.rejections, Gateways: p.Gateways(), Pending: pending, Unseen: envoys == 0}
-	w.rollout.outcome = result.outcome()
+	result.Met = len(result.Rejections) == 0 && !w.failed
+	if w.back {
+		result.Met = !slices.ContainsFunc(result.Verdicts, func(v Verdict) bool { return v.State != Serving })
+	}
+	result.Gateways = p.Gateways()
+	r.outcome = result.outcome()
 	return result
 }

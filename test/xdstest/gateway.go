@@ -47,6 +47,7 @@ type Gateway struct {
 	close   func()
 
 	mu       sync.Mutex
+	stalled  bool
 	versions map[string]map[string]string // by type, by name
 	log      []string
 	bytes    int
@@ -127,11 +128,24 @@ func (g *Gateway) run() {
 		if words == "" {
 			g.followScopes(m)
 		}
-		if !g.options.Silent {
+		if !g.options.Silent && !g.stalls() {
 			g.send(answer)
 		}
 		g.take(m, words == "")
 	}
+}
+
+// Stall makes the gateway take everything and answer nothing, or answer again what comes from now on.
+func (g *Gateway) Stall(on bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stalled = on
+}
+
+func (g *Gateway) stalls() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stalled
 }
 
 func (g *Gateway) refusal(m *discoveryv3.DeltaDiscoveryResponse) string {
