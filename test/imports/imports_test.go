@@ -60,6 +60,14 @@ var rules = []rule{
 		},
 	},
 	{
+		why: "the store compares and keeps, and knows nothing of what that means",
+		in:  []string{"./adapter/store"},
+		never: []string{
+			"./adapter", "./adapter/model/...", "./adapter/project/...", "./adapter/translate/...", "./adapter/publish/...", "./adapter/source/...",
+			"./adapter/rest/...", "./proto/...", "./internal/...", "google.golang.org/...", "github.com/envoyproxy/...", "net", "net/http",
+		},
+	},
+	{
 		why:   "the arithmetic of limits is pure: the clock is passed in",
 		in:    []string{"./ratelimiter/limit"},
 		never: []string{"os", "os/...", "net", "net/http", "log", "log/slog", "google.golang.org/grpc/...", "./ratelimiter", "./ratelimiter/counter/..."},

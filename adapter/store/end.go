@@ -1,0 +1,288 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Acknowledge notes what gateways said, in place of what they said before. It returns [ErrUnknown] if there is no such
+// rollout, and [ErrLost] if it has ended.
+func (f *File) Acknowledge(ctx context.Context, id string, acks ...Ack) error {
+	return f.note(ctx, id, func(h *hold) {
+		for _, a := range acks {
+			if i := slices.IndexFunc(h.acks, a.same); i >= 0 {
+				h.acks[i] = a
+			} else {
+				h.acks = append(h.acks, a)
+			}
+		}
+	})
+}
+
+func (a Ack) same(b Ack) bool {
+	return a.Gateway == b.Gateway && a.Role == b.Role && a.Label == b.Label
+}
+
+// Renew says until when the owner of an open rollout may be silent. Errors are those of Acknowledge.
+func (f *File) Renew(ctx context.Context, id string, lease time.Time) error {
+	return f.note(ctx, id, func(h *hold) { h.lease = lease })
+}
+
+// note changes what is known of an open rollout besides what is written.
+func (f *File) note(ctx context.Context, id string, change func(*hold)) error {
+	f.mu.Lock()
+	if h, ok := f.held[id]; ok {
+		change(h)
+		f.mu.Unlock()
+		return nil
+	}
+	f.mu.Unlock()
+	r, err := f.Rollout(ctx, id)
+	if err != nil {
+		return err
+	}
+	if r.State != Opened {
+		return fmt.Errorf("rollout %s: %w", id, ErrLost)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h, ok := f.held[id]
+	if !ok { // why: begun by a process before this one
+		h = &hold{}
+		f.held[id] = h
+	}
+	change(h)
+	return nil
+}
+
+// Commit makes the candidate the project's revision, has it release what it no longer claims, and drops revisions beyond the
+// history. It returns [ErrUnknown] if there is no such rollout, and [ErrLost] if it was discarded. One that was committed
+// before gives its revision again.
+func (f *File) Commit(ctx context.Context, id string, outcome json.RawMessage) (Revision, error) {
+	var made Revision
+	err := f.writer.update(ctx, func(x *txn) error {
+		r, err := x.rollout(id)
+		if err != nil {
+			return refusal{err}
+		}
+		if r.State == Committed {
+			_, err := x.get(revisions, revisionKey(r.Project, r.Revision), &made)
+			return refusal{err}
+		}
+		now, deployed, err := x.project(r.Project)
+		if err != nil {
+			return err
+		}
+		if r.State != Opened || now.Current != r.Base {
+			return refusal{fmt.Errorf("rollout %s of project %s: %w", id, r.Project, ErrLost)}
+		}
+		made = Revision{
+			Number: r.Base + 1, Digest: r.Digest, Labels: r.Labels, Author: r.Author, At: f.options.Now().UTC(), APIs: r.APIs, Rollout: id,
+		}
+		r.Revision = made.Number
+		_, err = x.end(r, Committed, outcome, made.At, f.acks(id))
+		return errors.Join(err, x.become(r, now, deployed, made), x.prune(r.Project, f.options.History))
+	})
+	if err != nil {
+		return Revision{}, err
+	}
+	f.forget(id)
+	return made, nil
+}
+
+// become makes a revision the current one.
+func (x *txn) become(r Rollout, was projectRecord, deployed bool, made Revision) error {
+	for _, claim := range was.Claims {
+		if slices.Contains(r.Claims, claim) {
+			continue
+		}
+		if err := x.remove(claims, string(claim)); err != nil {
+			return err
+		}
+	}
+	for _, claim := range r.Claims {
+		if err := x.put(claims, string(claim), claimRecord{Project: r.Project, Committed: true}); err != nil {
+			return err
+		}
+	}
+	to, from := projects, undeployed
+	if made.Digest == "" {
+		to, from = undeployed, projects
+	}
+	if deployed == (to == undeployed) {
+		if err := x.remove(from, r.Project); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		x.put(to, r.Project, projectRecord{Current: made.Number, Claims: r.Claims}),
+		x.put(revisions, revisionKey(r.Project, made.Number), made))
+}
+
+// prune drops the oldest revisions of a project until so many are left that can be returned to.
+func (x *txn) prune(project string, history int) error {
+	all, err := x.revisions(project)
+	if err != nil {
+		return err
+	}
+	kept := 0
+	for i, r := range all { // newest first
+		if r.Digest != "" && kept < history {
+			kept++
+			continue
+		}
+		if i == 0 || r.Digest == "" && kept < history {
+			continue
+		}
+		if err := errors.Join(x.remove(revisions, revisionKey(project, r.Number)), x.release(r.Digest)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Discard ends a rollout that leads nowhere. It returns [ErrUnknown] if there is no such rollout, and [ErrLost] if it was
+// committed. One that was discarded before stays as it is.
+func (f *File) Discard(ctx context.Context, id string, outcome json.RawMessage) error {
+	err := f.writer.update(ctx, func(x *txn) error {
+		r, err := x.rollout(id)
+		switch {
+		case err != nil:
+			return refusal{err}
+		case r.State == Discarded:
+			return refusal{nil}
+		case r.State != Opened:
+			return refusal{fmt.Errorf("rollout %s of project %s was committed: %w", id, r.Project, ErrLost)}
+		}
+		_, err = x.discard(r, outcome, f.options.Now().UTC(), f.acks(id))
+		return err
+	})
+	if err == nil {
+		f.forget(id)
+	}
+	return err
+}
+
+// Expire discards the open rollouts whose lease is over, and returns them. Those that were begun by a process before this one
+// have none: nobody else can have the file open.
+func (f *File) Expire(ctx context.Context, now time.Time) ([]Rollout, error) {
+	var over []Rollout
+	err := f.writer.update(ctx, func(x *txn) error {
+		over = nil
+		all, err := x.open()
+		if err != nil {
+			return err
+		}
+		for _, r := range all {
+			if lease := f.lease(r.ID); lease.After(now) {
+				continue
+			}
+			if r, err = x.discard(r, nil, f.options.Now().UTC(), f.acks(r.ID)); err != nil {
+				return err
+			}
+			over = append(over, r)
+		}
+		if len(over) == 0 {
+			return refusal{nil}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range over {
+		f.forget(r.ID)
+	}
+	return over, nil
+}
+
+// discard releases what the candidate has and the project has not.
+func (x *txn) discard(r Rollout, outcome json.RawMessage, at time.Time, acks []Ack) (Rollout, error) {
+	for _, claim := range r.Claims {
+		var held claimRecord
+		if _, err := x.get(claims, string(claim), &held); err != nil {
+			return r, err
+		}
+		err := x.remove(claims, string(claim))
+		if held.Committed {
+			held.Rollout = ""
+			err = x.put(claims, string(claim), held)
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	if err := x.release(r.Digest); err != nil {
+		return r, err
+	}
+	return x.end(r, Discarded, outcome, at, acks)
+}
+
+// end notes how a rollout ended, and drops the record of the oldest one that did.
+func (x *txn) end(r Rollout, state State, outcome json.RawMessage, at time.Time, acks []Ack) (Rollout, error) {
+	r.State, r.Outcome, r.Ended, r.Acks = state, outcome, at, acks
+	b, err := x.bucket([]byte(ended))
+	if err != nil {
+		return r, err
+	}
+	n, err := b.NextSequence()
+	if err != nil {
+		return r, err
+	}
+	err = errors.Join(
+		x.remove(open, r.Project), x.put(rollouts, r.ID, r), x.put(ended, string(binary.BigEndian.AppendUint64(nil, n)), r.ID))
+	for err == nil && x.sums[ended].n > endedKept {
+		err = x.dropOldest()
+	}
+	return r, err
+}
+
+func (x *txn) dropOldest() error {
+	b, err := x.bucket([]byte(ended))
+	if err != nil {
+		return err
+	}
+	key, value := b.Cursor().First()
+	key = bytes.Clone(key) // why: what is removed moves it
+	var id string
+	if err := decode(ended, string(key), value, &id); err != nil {
+		return err
+	}
+	return errors.Join(x.remove(rollouts, id), x.remove(ended, string(key)))
+}
+
+func (f *File) lease(id string) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h, ok := f.held[id]; ok {
+		return h.lease
+	}
+	return time.Time{}
+}
+
+func (f *File) acks(id string) []Ack {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h, ok := f.held[id]
+	if !ok {
+		return nil
+	}
+	acks := slices.Clone(h.acks)
+	slices.SortFunc(acks, func(a, b Ack) int {
+		return cmp.Or(cmp.Compare(a.Label, b.Label), cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Role, b.Role))
+	})
+	return acks
+}
+
+func (f *File) forget(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.held, id)
+}
