@@ -3,16 +3,11 @@ package project
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi2"
-	"github.com/getkin/kin-openapi/openapi2conv"
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/postern-gateway/postern/adapter/model"
@@ -43,41 +38,12 @@ func (d *definition) judge() {
 	}
 }
 
-func (d *definition) kinReads() (err error) {
-	defer func() { // the parser is somebody else's and the input a stranger's
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%v", p)
-		}
-	}()
+func (d *definition) kinReads() error {
 	doc, err := d.documents.load(d.file)
 	if err != nil {
 		return err
 	}
-	location := &url.URL{Path: d.file}
-	loader := openapi3.NewLoader()
-	loader.ReadFromURIFunc = func(_ *openapi3.Loader, location *url.URL) ([]byte, error) {
-		file, err := within(".", location)
-		if err != nil {
-			return nil, err
-		}
-		doc, err := d.documents.refer(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no file %q in the project", file)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return doc.json, nil
-	}
-	if d.swagger2 {
-		var doc2 openapi2.T
-		if err := json.Unmarshal(doc.json, &doc2); err != nil {
-			return err
-		}
-		_, err = openapi2conv.ToV3WithLoader(&doc2, loader, location)
-		return err
-	}
-	_, err = loader.LoadFromDataWithPath(doc.json, location)
+	_, err = openapi(doc.json, d.file, d.swagger2, false, d.documents.asJSON)
 	return err
 }
 

@@ -68,6 +68,15 @@ var rules = []rule{
 		},
 	},
 	{
+		why: "what a change means to consumers is a function of files and models",
+		in:  []string{"./adapter/diff"},
+		never: []string{
+			"./adapter", "./adapter/translate/...", "./adapter/publish/...", "./adapter/rest/...", "./adapter/source/...", "./adapter/store/...",
+			"./proto/...", "./internal/xds/...", "./envoy/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+			"github.com/envoyproxy/...", "log", "log/slog",
+		},
+	},
+	{
 		why:   "the arithmetic of limits is pure: the clock is passed in",
 		in:    []string{"./ratelimiter/limit"},
 		never: []string{"os", "os/...", "net", "net/http", "log", "log/slog", "google.golang.org/grpc/...", "./ratelimiter", "./ratelimiter/counter/..."},
