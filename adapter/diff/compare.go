@@ -50,6 +50,7 @@ func (c *comparison) removed() {
 // compare makes one of an API that was there and is.
 func (c *comparison) compare(before, after fs.FS) error {
 	c.address()
+	c.state(nil, c.before.State, c.after.State)
 	if !reflect.DeepEqual(c.before.CORS, c.after.CORS) {
 		c.changed("CORS")
 		c.cors()
@@ -77,9 +78,11 @@ func (c *comparison) address() {
 		c.changed("identity")
 		c.find(Info, "identity-changed", nil, at, "the API that was %s is %s now", c.before.ID(), c.after.ID())
 	}
-	if c.before.BasePath != c.after.BasePath {
+	if gone := without(c.before.BasePaths(), c.after.BasePaths()); len(gone) > 0 {
+		c.find(Breaking, "base-path-changed", nil, at, "it is not served under %s any longer, but under %s", strings.Join(gone, " and "), strings.Join(c.after.BasePaths(), " and "))
+	}
+	if !slices.Equal(c.before.BasePaths(), c.after.BasePaths()) {
 		c.changed("base path")
-		c.find(Breaking, "base-path-changed", nil, at, "the base path was %s and is %s: nothing answers at the earlier one any longer", c.before.BasePath, c.after.BasePath)
 	}
 	if slices.Equal(c.before.Hosts, c.after.Hosts) {
 		return
@@ -99,6 +102,34 @@ func (c *comparison) address() {
 // without are those of all that are not in others.
 func without(all, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(others, s) })
+}
+
+// state looks at whether the API, or an operation, is served. It says whether the state is another one.
+func (c *comparison) state(o *operation, before, after model.Lifecycle) bool {
+	before, after = cmp.Or(before, model.Deployed), cmp.Or(after, model.Deployed)
+	if before == after {
+		return false
+	}
+	at, severity := c.after.Origin, Info
+	if o != nil {
+		at = o.after.Origin
+	}
+	if after.Status() != 0 && before.Status() == 0 {
+		severity = Breaking
+	}
+	c.find(severity, "state-changed", o, at, "it was %s and is %s", before, answers(after))
+	if o == nil {
+		c.changed("state")
+	}
+	return true
+}
+
+// answers is a state, and what comes of it.
+func answers(l model.Lifecycle) string {
+	if status := l.Status(); status != 0 {
+		return fmt.Sprintf("%s: every request to it is answered with %d", l, status)
+	}
+	return string(l)
 }
 
 // cors warns where pages of other origins may do less than before.

@@ -63,7 +63,7 @@ type Operation struct {
 	Path     string `json:"path"` // its template below the base path, as it is now if it still is
 	Change   Change `json:"change"`
 	Breaking bool   `json:"breaking"`
-	// What is changed: "definition", "backend", "security", "limits".
+	// What is changed: "definition", "backend", "security", "limits", "state".
 	What []string `json:"what"`
 }
 

@@ -74,6 +74,9 @@ func (c *comparison) operation(o operation, d definitions) {
 		what = append(what, "limits")
 		c.limits(&o, before, after, o.after.Origin)
 	}
+	if o.before.State != o.after.State && c.state(&o, c.before.StateOf(*o.before), c.after.StateOf(*o.after)) {
+		what = append(what, "state")
+	}
 	if len(what) > 0 {
 		c.operations = append(c.operations, Operation{Method: o.after.Method, Path: o.after.Path, Change: Changed, What: what})
 	}
