@@ -33,7 +33,7 @@ func (l Lifecycle) Status() int {
 
 // Lifespan is what consumers are told about the end of an operation. The zero value tells nothing.
 type Lifespan struct {
-	// Deprecated: the operation should not be used any more, as of Since. A zero Since is a day nobody has named.
+	// The operation should not be used any more if Deprecated, as of Since. A zero Since is a day nobody has named.
 	Deprecated bool      `yaml:"deprecated,omitempty"`
 	Since      time.Time `yaml:"since,omitempty"`
 	// Sunset is when the operation retires; zero is never.

@@ -10,7 +10,8 @@ import (
 // Found is where a request goes.
 type Found struct {
 	// Status is 200 if an operation serves the request; else what the gateway answers: 400 for a path it refuses,
-	// 404, 405 with the methods there are, or what its state says (Lifecycle.Status).
+	// 404, 405 with the methods there are, or what its state says (Lifecycle.Status). An API whose base path is too short
+	// to say the route scope tells its state only in the scopes its operations are in; Envoy answers 404 in others.
 	Status    int
 	API       *API       // nil if no API's base path fits
 	BasePath  string     // of the API's, the one that fits

@@ -13,14 +13,20 @@ import (
 // compiled is an API and everything that follows from it alone.
 type compiled struct {
 	model.API
-	base  []string // segments of the base path
-	paths []*path  // by specificity
+	faces []*face // one for each base path, its own first
 
 	policy   Resource // unnamed if no operation asks for anything
 	limits   Resource // unnamed if nothing is limited
 	clusters map[string]*clusterv3.Cluster
-	scopes   []string // keys, sorted
-	spread   bool     // the base path is too short to say the scope: the operations do
+}
+
+// face is an API as it is seen under one of its base paths.
+type face struct {
+	*compiled
+	base   []string // segments of the base path
+	paths  []*path  // by specificity
+	scopes []string // keys, sorted
+	spread bool     // the base path is too short to say the scope: the operations do
 }
 
 // path is one path template and its operations.
@@ -40,42 +46,84 @@ type operation struct {
 // compile makes an API's own part of everything. The problems are those only a gateway's settings can show, and those
 // that would make routing ambiguous.
 func compile(s model.Settings, api model.API) (*compiled, []model.Problem) {
-	c := &compiled{API: api, base: segments(model.EscapePath(api.BasePath)), clusters: map[string]*clusterv3.Cluster{}}
-	c.spread = !s.Routing.Flat && len(c.base) < segmentOf(s.Routing)
+	c := &compiled{API: api, clusters: map[string]*clusterv3.Cluster{}}
 	problems := check(api)
-	byTemplate := map[string]*path{}
 	var rules ruleSet
+	operations := make([]*operation, len(api.Operations))
 	for i := range api.Operations {
 		o := &api.Operations[i]
-		t := model.ParseTemplate(o.Path)
-		p := byTemplate[t.String()]
-		if p == nil {
-			key, ok := scopeKey(s.Routing, c.base, t)
-			if !ok {
-				problems = append(problems, noScope(s, &api, o))
-			}
-			p = &path{template: t, scope: key}
-			byTemplate[t.String()] = p
-			c.paths = append(c.paths, p)
-			c.scopes = append(c.scopes, key)
-		}
-		p.operations = append(p.operations, &operation{
-			Operation: o, backends: c.backends(s, o), limits: rules.of(s, &api, o),
-		})
+		operations[i] = &operation{Operation: o, backends: c.backends(s, o), limits: rules.of(s, &api, o)}
 	}
-	slices.SortFunc(c.paths, func(a, b *path) int { return a.template.Compare(b.template) })
-	for _, p := range c.paths {
-		slices.SortFunc(p.operations, func(a, b *operation) int { return strings.Compare(a.Method, b.Method) })
+	for _, base := range api.BasePaths() {
+		f, found := c.face(s, base, operations)
+		c.faces = append(c.faces, f)
+		problems = append(problems, found...)
 	}
-	slices.Sort(c.scopes)
-	c.scopes = slices.Compact(c.scopes)
 	if model.Refusing(problems) {
 		return nil, problems
 	}
-	problems = append(problems, split(s, c)...)
+	for _, f := range c.faces {
+		problems = append(problems, split(s, f)...)
+	}
 	c.policy = policyOf(&api)
 	c.limits = rules.resource(api.ID())
 	return c, problems
+}
+
+// face puts the API's operations under a base path.
+func (c *compiled) face(s model.Settings, base string, operations []*operation) (*face, []model.Problem) {
+	f := &face{compiled: c, base: segments(model.EscapePath(base))}
+	f.spread = !s.Routing.Flat && len(f.base) < segmentOf(s.Routing)
+	var problems []model.Problem
+	byTemplate := map[string]*path{}
+	for _, o := range operations {
+		t := model.ParseTemplate(o.Path)
+		p := byTemplate[t.String()]
+		if p == nil {
+			key, ok := scopeKey(s.Routing, f.base, t)
+			if !ok {
+				problems = append(problems, noScope(s, base, o.Operation))
+			}
+			p = &path{template: t, scope: key}
+			byTemplate[t.String()] = p
+			f.paths = append(f.paths, p)
+			f.scopes = append(f.scopes, key)
+		}
+		p.operations = append(p.operations, o)
+	}
+	slices.SortFunc(f.paths, func(a, b *path) int { return a.template.Compare(b.template) })
+	for _, p := range f.paths {
+		slices.SortFunc(p.operations, func(a, b *operation) int { return strings.Compare(a.Method, b.Method) })
+	}
+	slices.Sort(f.scopes)
+	f.scopes = slices.Compact(f.scopes)
+	return f, problems
+}
+
+// scopes are the keys of the scopes the API is in, sorted.
+func (c *compiled) scopes() []string {
+	if len(c.faces) == 1 {
+		return c.faces[0].scopes
+	}
+	var keys []string
+	for _, f := range c.faces {
+		keys = append(keys, f.scopes...)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// facesIn are the faces of APIs that have operations in a scope.
+func facesIn(key string, apis []*compiled) []*face {
+	var faces []*face
+	for _, c := range apis {
+		for _, f := range c.faces {
+			if _, in := slices.BinarySearch(f.scopes, key); in {
+				faces = append(faces, f)
+			}
+		}
+	}
+	return faces
 }
 
 // segments cuts a path at its slashes, leaving out empty parts.
@@ -86,7 +134,7 @@ func segments(path string) []string {
 // check finds what would make an API's routing ambiguous or its security weaker than written.
 func check(api model.API) []model.Problem {
 	var problems []model.Problem
-	if strings.ContainsAny(api.BasePath, "{}*") {
+	if strings.ContainsAny(api.BasePath, "{}*") { // and so its aliases, which are parts of it
 		problems = append(problems, model.Problem{
 			Origin: api.Origin, Code: "base-path-template",
 			Message: fmt.Sprintf("the base path %s holds a parameter or wildcard: write it as plain text, and the parameter into the paths", api.BasePath),

@@ -29,7 +29,7 @@ func (x *Index) Blame(d Delta, typeURL, name, words string) []Culprit {
 	var culprits []Culprit
 	switch typeURL {
 	case clusterType:
-		culprits = among(apis, func(_ *compiled, _ *path, o *operation) bool { return slices.Contains(o.clusters(), name) })
+		culprits = among(apis, func(_ *face, _ *path, o *operation) bool { return slices.Contains(o.clusters(), name) })
 	case routeType:
 		culprits = among(apis, x.malformed)
 	}
@@ -97,18 +97,18 @@ func having(apis map[string]*compiled, own func(*compiled) bool) []*compiled {
 // named are what words are about, by the first kind of name that occurs in them: of an operation its own, the expression
 // for its path, its path, its cluster; then that of an API.
 func named(apis []*compiled, words string) []Culprit {
-	for _, names := range []func(c *compiled, p *path, o *operation) []string{
-		func(_ *compiled, _ *path, o *operation) []string { return []string{o.ID()} },
-		func(c *compiled, p *path, _ *operation) []string {
-			regex := pathRegex(c, p)
+	for _, names := range []func(f *face, p *path, o *operation) []string{
+		func(_ *face, _ *path, o *operation) []string { return []string{o.ID()} },
+		func(f *face, p *path, _ *operation) []string {
+			regex := pathRegex(f, p)
 			return []string{regex, strings.ReplaceAll(regex, `\`, `\\`)} // why both: in dumps it is quoted
 		},
-		func(c *compiled, _ *path, o *operation) []string { return []string{c.basePath() + o.Path} },
-		func(_ *compiled, _ *path, o *operation) []string { return o.clusters() },
-		func(c *compiled, _ *path, _ *operation) []string { return []string{c.ID()} },
+		func(f *face, _ *path, o *operation) []string { return []string{f.basePath() + o.Path} },
+		func(_ *face, _ *path, o *operation) []string { return o.clusters() },
+		func(f *face, _ *path, _ *operation) []string { return []string{f.ID()} },
 	} {
-		found := among(apis, func(c *compiled, p *path, o *operation) bool {
-			return slices.ContainsFunc(names(c, p, o), func(name string) bool { return occurs(words, name) })
+		found := among(apis, func(f *face, p *path, o *operation) bool {
+			return slices.ContainsFunc(names(f, p, o), func(name string) bool { return occurs(words, name) })
 		})
 		if len(found) > 0 {
 			return found
@@ -119,14 +119,18 @@ func named(apis []*compiled, words string) []Culprit {
 
 // among are the operations that are meant. An API all of whose operations are is named as a whole: a list of them would
 // say no more.
-func among(apis []*compiled, meant func(*compiled, *path, *operation) bool) []Culprit {
+func among(apis []*compiled, meant func(*face, *path, *operation) bool) []Culprit {
 	var culprits []Culprit
 	for _, c := range apis {
 		var operations []Culprit
-		for _, p := range c.paths {
-			for _, o := range p.operations {
-				if meant(c, p, o) {
-					operations = append(operations, Culprit{API: c.ID(), Operation: o.ID(), Origin: o.Origin})
+		told := map[string]bool{}
+		for _, f := range c.faces {
+			for _, p := range f.paths {
+				for _, o := range p.operations {
+					if id := o.ID(); !told[id] && meant(f, p, o) {
+						told[id] = true
+						operations = append(operations, Culprit{API: c.ID(), Operation: id, Origin: o.Origin})
+					}
 				}
 			}
 		}
@@ -142,9 +146,9 @@ func (c *compiled) whole() Culprit { return Culprit{API: c.ID(), Origin: c.Origi
 
 // malformed says that a route of the operation breaks a constraint of Envoy's API: Envoy says which constraint, and not
 // which route.
-func (x *Index) malformed(c *compiled, _ *path, o *operation) bool {
-	v := newVirtualHost(x.settings, "", anyHost, []*compiled{c})
-	return slices.ContainsFunc(v.operationRoutes(c, o, nil, true), func(r *routev3.Route) bool { return r.Validate() != nil })
+func (x *Index) malformed(f *face, _ *path, o *operation) bool {
+	v := newVirtualHost(x.settings, "", anyHost, []*face{f})
+	return slices.ContainsFunc(v.operationRoutes(f, o, nil, true), func(r *routev3.Route) bool { return r.Validate() != nil })
 }
 
 // clusters are those an operation's requests may go to.

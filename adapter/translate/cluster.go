@@ -42,7 +42,8 @@ type weighted struct {
 	weight  int
 }
 
-// backends are the clusters of an operation's backend, one for each path and way to connect its endpoints have.
+// backends are the clusters of an operation's backend, one for each path and way to connect its endpoints have. Where
+// the operation's state is not served, it is the one that answers so.
 func (c *compiled) backends(s model.Settings, o *model.Operation) []weighted {
 	type group struct {
 		tls  bool
@@ -52,6 +53,9 @@ func (c *compiled) backends(s model.Settings, o *model.Operation) []weighted {
 	for _, e := range o.Production.Endpoints {
 		g := group{e.TLS, e.Path}
 		groups[g] = append(groups[g], e)
+	}
+	if cluster := stateCluster(c.StateOf(*o)); cluster != "" {
+		return []weighted{{cluster: cluster, weight: 1}}
 	}
 	var backends []weighted
 	for g, endpoints := range groups {

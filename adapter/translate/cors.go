@@ -15,9 +15,9 @@ import (
 )
 
 // corsOf is an API's CORS, or the gateway's where it says nothing; nil is the answer to what no API is asked about.
-func (v *virtualHost) corsOf(c *compiled) model.CORS {
-	if c != nil && c.CORS != nil {
-		return *c.CORS
+func (v *virtualHost) corsOf(f *face) model.CORS {
+	if f != nil && f.CORS != nil {
+		return *f.CORS
 	}
 	return v.settings.CORS
 }

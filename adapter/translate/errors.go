@@ -49,6 +49,8 @@ func failures() []failure {
 		{when: flag("RLSE"), code: "900900", title: "Service Unavailable", detail: "The service that counts requests cannot be reached. Try again.", headers: soon},
 		{when: flag("RL"), code: dynamic(limiterMetadata, posternv1.MetadataCode), title: dynamic(limiterMetadata, posternv1.MetadataTitle), detail: said},
 		{when: both(flag("FI"), status(405)), code: "900405", title: "Method Not Allowed", detail: "The path exists, but not for this method.", headers: allow},
+		{when: both(flag("FI"), status(503)), code: "700700", title: "Service Unavailable", detail: "The API, or this part of it, is blocked."},
+		{when: both(flag("FI"), status(410)), code: "900410", title: "Gone", detail: "The API, or this part of it, is retired."},
 		{when: flag("FI"), code: "900906", title: "Not Found", detail: "No API has this path."},
 		{when: flag("NR"), code: "900906", title: "Not Found", detail: "No API has this path."},
 

@@ -181,14 +181,14 @@ func startFailing(t *testing.T, format model.ErrorFormat) (g *gateway, undo func
 	denied := op("GET /deny", open, tier(model.Limit{Name: "strict", Count: 1, Window: time.Minute, OnFailure: model.FailDeny}))
 	onPost := denied
 	onPost.Method = http.MethodPost
-	d, problems := translate.NewIndex(s).Plan([]model.API{api("fail/1", "/fail",
+	d, problems := translate.NewIndex(s).Plan([]model.API{ending(api("fail/1", "/fail",
 		op("GET /closed"), op("POST /closed"), denied, onPost, op("GET /echo", open), op("POST /echo", open),
 		op("GET /away", open, to(backend("http://away.test"))), op("POST /away/post", open, to(backend("http://away.test"))),
 		op("GET /slow", open, to(slow)),
 		op("GET /broken", open, to(backend("http://broken.test"))),
 		op("GET /nonsense", open, to(backend("http://nonsense.test"))),
 		op("GET /gone", open, to(backend("http://gone.test"))),
-	)}, nil)
+	))}, nil)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -27,6 +27,9 @@ func filters(s model.Settings) []*hcmv3.HttpFilter {
 		// What no API has is answered before anybody is asked for a token, too.
 		filter("not-found", answerFilter(notFoundCluster, 404)),
 		filter("method-not-allowed", answerFilter(methodNotAllowedCluster, 405)),
+		// And so is what an API's state keeps from being served.
+		filter("blocked", answerFilter(blockedCluster, 503)),
+		filter("retired", answerFilter(retiredCluster, 410)),
 		// Who may: on unless a route says that anybody may.
 		filter(enforcerFilterName, enforcerFilter(s)),
 		// How often: off unless a route has limits, one for each answer to a failing limiter.

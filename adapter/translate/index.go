@@ -39,7 +39,7 @@ type Delta struct {
 // put gathers an API and what it belongs to.
 func (d *Delta) put(c *compiled) {
 	d.apis[c.ID()] = c
-	for _, key := range c.scopes {
+	for _, key := range c.scopes() {
 		d.scopes[key] = append(d.scopes[key], c)
 	}
 	for name := range c.clusters {
@@ -64,7 +64,7 @@ type Index struct {
 	clusters map[string]map[string]bool // name → IDs of the APIs using it
 	claims   map[string]map[string]bool // host and base path → the ID of the API there
 	routes   map[string]string          // name → version
-	spread   map[string]bool            // IDs of the APIs whose base path does not say the scope
+	spread   map[string]bool            // IDs of the APIs with a base path that does not say the scope
 }
 
 // NewIndex is an index that serves nothing yet.
@@ -154,7 +154,7 @@ func (x *Index) Commit(d Delta) {
 
 func (x *Index) add(id string, c *compiled) {
 	x.apis[id] = c
-	for _, key := range c.scopes {
+	for _, key := range c.scopes() {
 		join(x.scopes, key, id)
 	}
 	for name := range c.clusters {
@@ -163,14 +163,14 @@ func (x *Index) add(id string, c *compiled) {
 	for _, claim := range c.claims() {
 		join(x.claims, claim, id)
 	}
-	if c.spread {
+	if c.spread() {
 		x.spread[id] = true
 	}
 }
 
 func (x *Index) drop(id string, c *compiled) {
 	delete(x.apis, id)
-	for _, key := range c.scopes {
+	for _, key := range c.scopes() {
 		leave(x.scopes, key, id)
 	}
 	for name := range c.clusters {
@@ -218,13 +218,15 @@ func (x *Index) claimed(d Delta, c *compiled) *model.Problem {
 	if c == nil {
 		return nil
 	}
-	for _, claim := range c.claims() {
-		for _, o := range x.after(d, x.claims[claim], d.claims[claim]) {
-			if o.ID() != c.ID() {
-				return &model.Problem{
-					Origin: c.Origin, Code: "base-path-taken",
-					Message: fmt.Sprintf("%s and %s (project %s, %s) both claim the base path %s on the same host: change one's base path or hosts",
-						c.ID(), o.ID(), o.Project, o.Origin, c.BasePath),
+	for _, f := range c.faces {
+		for _, claim := range f.claims() {
+			for _, o := range x.after(d, x.claims[claim], d.claims[claim]) {
+				if o.ID() != c.ID() {
+					return &model.Problem{
+						Origin: c.Origin, Code: "base-path-taken",
+						Message: fmt.Sprintf("%s and %s (project %s, %s) both claim the base path %s on the same host: change one's base path or hosts",
+							c.ID(), o.ID(), o.Project, o.Origin, cmp.Or(f.basePath(), "/")),
+					}
 				}
 			}
 		}
@@ -234,12 +236,20 @@ func (x *Index) claimed(d Delta, c *compiled) *model.Problem {
 
 // claims are the hosts and base paths that nobody else may have.
 func (c *compiled) claims() []string {
-	if len(c.Hosts) == 0 {
-		return []string{anyHost + c.basePath()}
+	var claims []string
+	for _, f := range c.faces {
+		claims = append(claims, f.claims()...)
+	}
+	return claims
+}
+
+func (f *face) claims() []string {
+	if len(f.Hosts) == 0 {
+		return []string{anyHost + f.basePath()}
 	}
 	var claims []string
-	for _, h := range c.Hosts {
-		claims = append(claims, h+c.basePath())
+	for _, h := range f.Hosts {
+		claims = append(claims, h+f.basePath())
 	}
 	return claims
 }
@@ -316,17 +326,12 @@ func ids(apis []*compiled) []string {
 
 // planScopes builds the route tables of the scopes the changed APIs are and were in.
 func (x *Index) planScopes(d Delta) (scopes, routes Changes) {
-	var spread []*compiled
-	for _, c := range d.apis {
-		if c != nil && c.spread {
-			spread = append(spread, c)
-		}
-	}
-	spread = x.after(d, x.spread, spread)
+	spread := x.spreadFaces(d)
 	for key := range x.touched(d, spread) {
 		name := scopeName(key)
 		members := x.after(d, x.scopes[key], d.scopes[key])
-		d.Operations[name] = operations(key, members)
+		faces := facesIn(key, members)
+		d.Operations[name] = operations(key, faces)
 		if len(members) == 0 {
 			scopes.Remove = append(scopes.Remove, name)
 			routes.Remove = append(routes.Remove, name)
@@ -335,19 +340,43 @@ func (x *Index) planScopes(d Delta) (scopes, routes Changes) {
 		if x.scopes[key] == nil {
 			scopes.Put = append(scopes.Put, resource(name, scope(key), ids(members)...))
 		}
-		members = shadowed(members, spread)
-		if r := resource(name, table(x.settings, key, members), ids(members)...); r.Version != x.routes[name] {
+		faces = shadowed(faces, spread)
+		if r := resource(name, table(x.settings, key, faces), owners(faces)...); r.Version != x.routes[name] {
 			routes.Put = append(routes.Put, r)
 		}
 	}
 	return scopes.sorted(), routes.sorted()
 }
 
+// spread says that one of the API's base paths does not say the scope.
+func (c *compiled) spread() bool {
+	return slices.ContainsFunc(c.faces, func(f *face) bool { return f.spread })
+}
+
+// spreadFaces are the faces, as they will be, whose base path does not say the scope.
+func (x *Index) spreadFaces(d Delta) []*face {
+	var changed []*compiled
+	for _, c := range d.apis {
+		if c != nil && c.spread() {
+			changed = append(changed, c)
+		}
+	}
+	var spread []*face
+	for _, c := range x.after(d, x.spread, changed) {
+		for _, f := range c.faces {
+			if f.spread {
+				spread = append(spread, f)
+			}
+		}
+	}
+	return spread
+}
+
 // operations is how many operations the members of a scope have in it.
-func operations(key string, members []*compiled) int {
+func operations(key string, members []*face) int {
 	n := 0
-	for _, c := range members {
-		for _, p := range c.paths {
+	for _, f := range members {
+		for _, p := range f.paths {
 			if p.scope == key {
 				n += len(p.operations)
 			}
@@ -357,10 +386,10 @@ func operations(key string, members []*compiled) int {
 }
 
 // touched are the scopes whose tables may change.
-func (x *Index) touched(d Delta, spread []*compiled) map[string]bool {
+func (x *Index) touched(d Delta, spread []*face) map[string]bool {
 	touched := map[string]bool{}
-	touch := func(c *compiled) {
-		for _, key := range c.scopes {
+	touch := func(f *face) {
+		for _, key := range f.scopes {
 			touched[key] = true
 		}
 	}
@@ -369,10 +398,12 @@ func (x *Index) touched(d Delta, spread []*compiled) map[string]bool {
 			if of == nil {
 				continue
 			}
-			touch(of)
-			for _, other := range spread {
-				if of.shadows(other) {
-					touch(other)
+			for _, f := range of.faces {
+				touch(f)
+				for _, other := range spread {
+					if f.shadows(other) {
+						touch(other)
+					}
 				}
 			}
 		}
@@ -380,23 +411,35 @@ func (x *Index) touched(d Delta, spread []*compiled) map[string]bool {
 	return touched
 }
 
-// shadowed adds to the members of a scope the APIs without an operation there that keep some of its requests from a
+// shadowed adds to the members of a scope the faces without an operation there that keep some of its requests from a
 // member all the same: there is no falling through to a shorter base path or a less exact host.
-func shadowed(members, spread []*compiled) []*compiled {
+func shadowed(members, spread []*face) []*face {
 	all := slices.Clone(members)
-	for _, c := range spread {
-		if !slices.Contains(members, c) && slices.ContainsFunc(members, c.shadows) {
-			all = append(all, c)
+	for _, f := range spread {
+		if !slices.Contains(members, f) && slices.ContainsFunc(members, f.shadows) {
+			all = append(all, f)
 		}
 	}
-	return byID(all)
+	slices.SortFunc(all, func(a, b *face) int {
+		return cmp.Or(cmp.Compare(a.ID(), b.ID()), cmp.Compare(a.basePath(), b.basePath()))
+	})
+	return all
 }
 
-// shadows says that c owns paths which o's operations may match. Only APIs whose base path is too short to say the
+// owners are the APIs of faces that are sorted by them, each once.
+func owners(faces []*face) []string {
+	var ids []string
+	for _, f := range faces {
+		ids = append(ids, f.ID())
+	}
+	return slices.Compact(ids)
+}
+
+// shadows says that f owns paths which o's operations may match. Only faces whose base path is too short to say the
 // scope need this: others are in the one scope their paths are in.
-func (c *compiled) shadows(o *compiled) bool {
-	return c.spread && o.spread && c.ID() != o.ID() && len(c.base) >= len(o.base) && slices.Equal(c.base[:len(o.base)], o.base) &&
-		(answers(c.Hosts, o.Hosts) || answers(o.Hosts, c.Hosts))
+func (f *face) shadows(o *face) bool {
+	return f.spread && o.spread && f != o && len(f.base) >= len(o.base) && slices.Equal(f.base[:len(o.base)], o.base) &&
+		(answers(f.Hosts, o.Hosts) || answers(o.Hosts, f.Hosts))
 }
 
 // answers says whether one of the hosts is covered by the list.

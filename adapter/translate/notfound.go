@@ -5,6 +5,8 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/postern-gateway/postern/adapter/model"
 )
 
 // Routes that lead to these clusters are answered by a filter before the enforcer is asked. A cluster to match on costs
@@ -12,7 +14,14 @@ import (
 const (
 	notFoundCluster         = "postern-not-found"
 	methodNotAllowedCluster = "postern-method-not-allowed"
+	blockedCluster          = "postern-blocked"
+	retiredCluster          = "postern-retired"
 )
+
+// stateCluster is where what is in a state leads to; "" if it is served.
+func stateCluster(l model.Lifecycle) string {
+	return map[model.Lifecycle]string{model.Blocked: blockedCluster, model.Retired: retiredCluster}[l]
+}
 
 // answerFilter ends requests whose route leads to the cluster with a status.
 func answerFilter(cluster string, status uint32) proto.Message {

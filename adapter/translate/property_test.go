@@ -33,6 +33,9 @@ func TestEnvoyPicksTheOperationTheRulesPick(t *testing.T) {
 			c := drawCall(rt, i, apis)
 			a := g.call(t, variant, c)
 			want := model.Match(apis, c.host, c.method, c.path, s.KeepEscapedSlashes)
+			if a.status == 404 && want.Operation == nil && shortBase(s, want) {
+				continue // why: where an API at "/" has no operation, nobody knows of its state
+			}
 			if a.status != want.Status {
 				rt.Fatalf("%s %s on %s: Envoy answers %d (%s of %s), Match says %d", c.method, c.path, c.host, a.status, a.operation(), a.api(), want.Status)
 			}
@@ -44,6 +47,10 @@ func TestEnvoyPicksTheOperationTheRulesPick(t *testing.T) {
 				if c.method != "HEAD" && a.echo.Target != rewritten(c.path, want, s.KeepEscapedSlashes) {
 					rt.Fatalf("%s %s: the backend saw %s, want %s", c.method, c.path, a.echo.Target, rewritten(c.path, want, s.KeepEscapedSlashes))
 				}
+			case 410, 503:
+				if operation := want.Operation; operation != nil && a.operation() != operation.ID() || a.api() != want.API.ID() {
+					rt.Fatalf("%s %s on %s: Envoy chose %s of %s, Match %v of %s", c.method, c.path, c.host, a.operation(), a.api(), operation, want.API.ID())
+				}
 			case 405:
 				if got := a.headers.Get("Allow"); got != strings.Join(want.Allow, ", ") {
 					rt.Fatalf("%s %s: Envoy allows %s, Match %v", c.method, c.path, got, want.Allow)
@@ -53,10 +60,15 @@ func TestEnvoyPicksTheOperationTheRulesPick(t *testing.T) {
 	})
 }
 
+// shortBase says that the base path of what was found is too short to say the route scope.
+func shortBase(s model.Settings, f model.Found) bool {
+	return !s.Routing.Flat && f.API != nil && len(model.ParseTemplate(f.BasePath).Segments) < s.Routing.Segment
+}
+
 // rewritten is what the backend must see: its own path, then the request's below the base path, then the query.
 func rewritten(target string, f model.Found, keep bool) string {
 	path, _ := model.NormalizePath(target, keep)
-	path = f.Operation.Production.Endpoints[0].Path + strings.TrimPrefix(path, strings.TrimSuffix(model.EscapePath(f.API.BasePath), "/"))
+	path = f.Operation.Production.Endpoints[0].Path + strings.TrimPrefix(path, strings.TrimSuffix(model.EscapePath(f.BasePath), "/"))
 	if path == "" {
 		path = "/"
 	}
@@ -101,7 +113,13 @@ func drawAPIs(rt *rapid.T) []model.API {
 		if rapid.Bool().Draw(rt, "cors") {
 			a.CORS = &model.CORS{Enabled: true, Origins: []string{"https://app.example.com"}, Methods: []string{"GET"}}
 		}
+		states := rapid.SampledFrom(append(make([]model.Lifecycle, 12), model.Lifecycles...))
+		a.State = states.Draw(rt, "state")
+		if rapid.IntRange(0, 2).Draw(rt, "alias") == 0 {
+			a.Aliases = []string{base.Draw(rt, "alias")}
+		}
 		for i := range a.Operations {
+			a.Operations[i].State = states.Draw(rt, "state")
 			if rapid.IntRange(0, 3).Draw(rt, "open") == 0 {
 				open(&a.Operations[i])
 			}
@@ -120,7 +138,7 @@ func drawCall(rt *rapid.T, i int, apis []model.API) call {
 	a := apis[rapid.IntRange(0, len(apis)-1).Draw(rt, fmt.Sprintf("api %d", i))]
 	o := a.Operations[rapid.IntRange(0, len(a.Operations)-1).Draw(rt, fmt.Sprintf("operation %d", i))]
 	var b strings.Builder
-	b.WriteString(strings.TrimSuffix(model.EscapePath(a.BasePath), "/"))
+	b.WriteString(strings.TrimSuffix(model.EscapePath(draw(a.BasePaths(), "base")), "/"))
 	for s := range strings.SplitSeq(strings.Trim(o.Path, "/"), "/") {
 		switch {
 		case s == "*":

@@ -29,7 +29,7 @@ func FuzzPathTemplate(f *testing.F) {
 			t.Skip()
 		}
 		parsed := model.ParseTemplate(template)
-		m := pathMatch(&compiled{}, &path{template: parsed}, false)
+		m := pathMatch(&face{}, &path{template: parsed}, false)
 		expression := m.GetStringMatch().GetSafeRegex().GetRegex()
 		re, err := regexp.Compile("^(?:" + expression + ")$")
 		if err != nil {

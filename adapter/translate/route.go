@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -17,18 +18,18 @@ import (
 )
 
 // pathMatch tells a path template by a regular expression over pathHeader.
-func pathMatch(c *compiled, p *path, not bool) *routev3.HeaderMatcher {
+func pathMatch(f *face, p *path, not bool) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{
 		Name: pathHeader, InvertMatch: not,
 		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
-			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: pathRegex(c, p)}},
+			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: pathRegex(f, p)}},
 		}},
 	}
 }
 
-func pathRegex(c *compiled, p *path) string {
+func pathRegex(f *face, p *path) string {
 	var b strings.Builder
-	b.WriteString(quote(c.basePath()))
+	b.WriteString(quote(f.basePath()))
 	for _, s := range p.template.Segments {
 		b.WriteString("/")
 		for i, text := range s.Texts {
@@ -56,7 +57,7 @@ func methodMatch(method string, not bool) *routev3.HeaderMatcher {
 // pathRoutes are the routes of one path: its operations and the 405 for all other methods. GET comes last, matching
 // what is left when the 405 has taken all but GET and HEAD: a match of two methods would need a regular expression.
 // The gate, if any, tells the path from others of the list; atRoot says that the path is the base path itself.
-func (v *virtualHost) pathRoutes(c *compiled, p *path, gate *routev3.HeaderMatcher, atRoot bool) []*routev3.Route {
+func (v *virtualHost) pathRoutes(f *face, p *path, gate *routev3.HeaderMatcher, atRoot bool) []*routev3.Route {
 	when := func(methods ...*routev3.HeaderMatcher) []*routev3.HeaderMatcher {
 		if gate != nil {
 			return append([]*routev3.HeaderMatcher{gate}, methods...)
@@ -76,25 +77,25 @@ func (v *virtualHost) pathRoutes(c *compiled, p *path, gate *routev3.HeaderMatch
 			}
 			continue
 		}
-		routes = append(routes, v.operationRoutes(c, o, when(methodMatch(o.Method, false)), atRoot)...)
+		routes = append(routes, v.operationRoutes(f, o, when(methodMatch(o.Method, false)), atRoot)...)
 	}
-	routes = append(routes, v.methodNotAllowed(c, p, when(others...)))
+	routes = append(routes, v.methodNotAllowed(f, p, when(others...)))
 	if get != nil {
-		routes = append(routes, v.operationRoutes(c, get, when(), atRoot)...)
+		routes = append(routes, v.operationRoutes(f, get, when(), atRoot)...)
 	}
 	return routes
 }
 
 // operationRoutes are an operation's routes: one, or one for each cluster of its backend, taking their parts of the
 // requests. Envoy draws one number a request and compares it with each route's fraction, so the fractions add up.
-func (v *virtualHost) operationRoutes(c *compiled, o *operation, when []*routev3.HeaderMatcher, atRoot bool) []*routev3.Route {
+func (v *virtualHost) operationRoutes(f *face, o *operation, when []*routev3.HeaderMatcher, atRoot bool) []*routev3.Route {
 	total, sum := 0, 0
 	for _, b := range o.backends {
 		total += b.weight
 	}
 	var routes []*routev3.Route
 	for i, b := range o.backends {
-		match, rewrite := rewriting(c.basePath(), b.path, atRoot)
+		match, rewrite := rewriting(f.basePath(), b.path, atRoot)
 		match.Headers = when
 		if sum += b.weight; i < len(o.backends)-1 {
 			match.RuntimeFraction = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
@@ -111,8 +112,9 @@ func (v *virtualHost) operationRoutes(c *compiled, o *operation, when []*routev3
 				Timeout:              seconds(v.timeout(o)),
 				RetryPolicy:          retryPolicy(o),
 			}},
-			Metadata:             v.routeMetadata(c),
-			TypedPerFilterConfig: v.operationFilters(c, o),
+			Metadata:             v.routeMetadata(f),
+			TypedPerFilterConfig: v.operationFilters(f, o),
+			ResponseHeadersToAdd: lifespanHeaders(o.Lifespan),
 		})
 	}
 	return routes
@@ -168,8 +170,8 @@ func retryPolicy(o *operation) *routev3.RetryPolicy {
 }
 
 // operationFilters is what a route says to the filters, beside what its virtual host says.
-func (v *virtualHost) operationFilters(c *compiled, o *operation) map[string]*anypb.Any {
-	config := v.apiFilters(c)
+func (v *virtualHost) operationFilters(f *face, o *operation) map[string]*anypb.Any {
+	config := v.apiFilters(f)
 	switch {
 	case o.Security.Anonymous():
 		config[enforcerFilterName] = off()
@@ -177,7 +179,7 @@ func (v *virtualHost) operationFilters(c *compiled, o *operation) map[string]*an
 		config[enforcerFilterName] = ask(posternv1.ContextOperation, o.ID())
 	default:
 		config[enforcerFilterName] = ask(
-			posternv1.ContextAPI, c.ID(), posternv1.ContextPolicy, c.policy.Name, posternv1.ContextOperation, o.ID())
+			posternv1.ContextAPI, f.ID(), posternv1.ContextPolicy, f.policy.Name, posternv1.ContextOperation, o.ID())
 	}
 	if o.Production.HTTP2 {
 		config[bodyFilterName], config[bodyUnlessGRPCFilterName] = off(), letGRPCStream()
@@ -191,19 +193,19 @@ func (v *virtualHost) operationFilters(c *compiled, o *operation) map[string]*an
 }
 
 // apiFilters is what every route of an API says to the filters, its 404s and 405s included.
-func (v *virtualHost) apiFilters(c *compiled) map[string]*anypb.Any {
+func (v *virtualHost) apiFilters(f *face) map[string]*anypb.Any {
 	config := map[string]*anypb.Any{}
 	if !v.cors {
-		if policy := corsPolicy(v.corsOf(c)); policy != nil {
+		if policy := corsPolicy(v.corsOf(f)); policy != nil {
 			config[corsFilterName] = policy
 		}
 	}
 	return config
 }
 
-func (v *virtualHost) routeMetadata(c *compiled, pairs ...string) *corev3.Metadata {
-	if v.only == nil && c != nil {
-		pairs = append(pairs, posternv1.MetadataAPI, c.ID())
+func (v *virtualHost) routeMetadata(f *face, pairs ...string) *corev3.Metadata {
+	if v.only == nil && f != nil {
+		pairs = append(pairs, posternv1.MetadataAPI, f.ID())
 	}
 	if len(pairs) == 0 {
 		return nil
@@ -212,14 +214,14 @@ func (v *virtualHost) routeMetadata(c *compiled, pairs ...string) *corev3.Metada
 }
 
 // notFound and methodNotAllowed are real routes, to clusters whose requests a filter answers (notfound.go): where no
-// route matches there is no CORS either.
-func (v *virtualHost) notFound(c *compiled, unless *routev3.HeaderMatcher) *routev3.Route {
+// route matches there is no CORS either. Of an API whose state is not served, they answer that.
+func (v *virtualHost) notFound(f *face, unless *routev3.HeaderMatcher) *routev3.Route {
 	r := &routev3.Route{
 		Match:    &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-		Action:   &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: notFoundCluster}}},
-		Metadata: v.routeMetadata(c),
+		Action:   &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: answeringCluster(f, notFoundCluster)}}},
+		Metadata: v.routeMetadata(f),
 
-		TypedPerFilterConfig: v.apiFilters(c),
+		TypedPerFilterConfig: v.apiFilters(f),
 	}
 	if unless != nil {
 		r.Match.Headers = []*routev3.HeaderMatcher{unless}
@@ -227,15 +229,23 @@ func (v *virtualHost) notFound(c *compiled, unless *routev3.HeaderMatcher) *rout
 	return r
 }
 
-func (v *virtualHost) methodNotAllowed(c *compiled, p *path, when []*routev3.HeaderMatcher) *routev3.Route {
+// answeringCluster is where requests lead that no operation takes; f is nil where they are no API's.
+func answeringCluster(f *face, otherwise string) string {
+	if f == nil {
+		return otherwise
+	}
+	return cmp.Or(stateCluster(f.State), otherwise)
+}
+
+func (v *virtualHost) methodNotAllowed(f *face, p *path, when []*routev3.HeaderMatcher) *routev3.Route {
 	var operations []*model.Operation
 	for _, o := range p.operations {
 		operations = append(operations, o.Operation)
 	}
 	return &routev3.Route{
 		Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}, Headers: when},
-		Action:               &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: methodNotAllowedCluster}}},
-		Metadata:             v.routeMetadata(c, posternv1.MetadataAllow, strings.Join(model.Allowed(operations), ", ")),
-		TypedPerFilterConfig: v.apiFilters(c),
+		Action:               &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: answeringCluster(f, methodNotAllowedCluster)}}},
+		Metadata:             v.routeMetadata(f, posternv1.MetadataAllow, strings.Join(model.Allowed(operations), ", ")),
+		TypedPerFilterConfig: v.apiFilters(f),
 	}
 }

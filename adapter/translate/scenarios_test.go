@@ -16,7 +16,7 @@ const exampleCA = "-----BEGIN CERTIFICATE-----\nexample\n-----END CERTIFICATE---
 
 func scenarios() []scenario {
 	var all []scenario
-	for _, group := range [][]scenario{routing(), hosts(), scopes(), backends(), crossOrigin(), security(), limits()} {
+	for _, group := range [][]scenario{routing(), hosts(), scopes(), backends(), crossOrigin(), security(), limits(), lifecycle()} {
 		all = append(all, group...)
 	}
 	return all

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -74,23 +75,23 @@ func scopeKey(r model.Routing, base []string, t model.Template) (string, bool) {
 }
 
 // split warns of an API whose operations are in several scopes, for want of a base path that would say one.
-func split(s model.Settings, c *compiled) []model.Problem {
-	if !c.spread || len(c.scopes) < 2 {
+func split(s model.Settings, f *face) []model.Problem {
+	if !f.spread || len(f.scopes) < 2 {
 		return nil
 	}
 	return []model.Problem{{
-		Origin: c.Origin, Severity: model.Warning, Code: "several-route-scopes",
+		Origin: f.Origin, Severity: model.Warning, Code: "several-route-scopes",
 		Message: fmt.Sprintf("the paths of %s below %s are in %d route tables, by their segment number %d, and a change of the API reaches one after the other: "+
-			"give it a longer base path if that matters", c.ID(), c.BasePath, len(c.scopes), segmentOf(s.Routing)),
+			"give it a longer base path if that matters", f.ID(), cmp.Or(f.basePath(), "/"), len(f.scopes), segmentOf(s.Routing)),
 	}}
 }
 
-func noScope(s model.Settings, api *model.API, o *model.Operation) model.Problem {
+func noScope(s model.Settings, base string, o *model.Operation) model.Problem {
 	return model.Problem{
 		Origin: o.Origin, Code: "no-route-scope",
 		Message: fmt.Sprintf("%s below %s has no literal path segment number %d, by which this gateway finds its route table: "+
 			"give the API a base path, set routing.scopeSegment to a segment that is literal in every path, or set routing.mode to flat",
-			o.ID(), api.BasePath, segmentOf(s.Routing)),
+			o.ID(), base, segmentOf(s.Routing)),
 	}
 }
 
@@ -100,26 +101,32 @@ func Scopeless(s model.Settings, apis []model.API) []model.Problem {
 	s.Routing.Flat = false
 	var problems []model.Problem
 	for _, api := range apis {
-		base := segments(model.EscapePath(api.BasePath))
-		var without []*model.Operation
-		for i := range api.Operations {
-			if _, ok := scopeKey(s.Routing, base, model.ParseTemplate(api.Operations[i].Path)); !ok {
-				without = append(without, &api.Operations[i])
-			}
+		for _, base := range api.BasePaths() {
+			problems = append(problems, scopeless(s, api, base)...)
 		}
-		if len(without) == 0 {
-			continue
-		}
-		more := ""
-		if n := len(without) - 1; n > 0 {
-			more = fmt.Sprintf(" (nor have %d more)", n)
-		}
-		problems = append(problems, model.Problem{
-			Origin: without[0].Origin, Severity: model.Warning, Code: "no-route-scope",
-			Message: fmt.Sprintf("%s below %s has no literal path segment number %d%s: a gateway that finds route tables by it rejects the API, and with routing.mode auto "+
-				"that depends on what it served at its start; set routing.mode to flat, set routing.scopeSegment to a segment that is literal in every path, or give the API a base path",
-				without[0].ID(), api.BasePath, segmentOf(s.Routing), more),
-		})
 	}
 	return problems
+}
+
+// scopeless is the warning about one base path of an API, if there is one to give.
+func scopeless(s model.Settings, api model.API, base string) []model.Problem {
+	var without []*model.Operation
+	for i := range api.Operations {
+		if _, ok := scopeKey(s.Routing, segments(model.EscapePath(base)), model.ParseTemplate(api.Operations[i].Path)); !ok {
+			without = append(without, &api.Operations[i])
+		}
+	}
+	if len(without) == 0 {
+		return nil
+	}
+	more := ""
+	if n := len(without) - 1; n > 0 {
+		more = fmt.Sprintf(" (nor have %d more)", n)
+	}
+	return []model.Problem{{
+		Origin: without[0].Origin, Severity: model.Warning, Code: "no-route-scope",
+		Message: fmt.Sprintf("%s below %s has no literal path segment number %d%s: a gateway that finds route tables by it rejects the API, and with routing.mode auto "+
+			"that depends on what it served at its start; set routing.mode to flat, set routing.scopeSegment to a segment that is literal in every path, or give the API a base path",
+			without[0].ID(), base, segmentOf(s.Routing), more),
+	}}
 }

@@ -30,6 +30,8 @@ func staticClusters(s model.Settings) []*clusterv3.Cluster {
 	clusters := []*clusterv3.Cluster{
 		nowhere(notFoundCluster),
 		nowhere(methodNotAllowedCluster),
+		nowhere(blockedCluster),
+		nowhere(retiredCluster),
 		service(enforcerCluster, s.Enforcer),
 		breaking(service(limiterCluster, s.RateLimiter), 3, time.Second), // why 3: one slow answer must not refuse the next second's requests
 	}

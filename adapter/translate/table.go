@@ -12,7 +12,7 @@ import (
 )
 
 // table is the route table of one scope: a virtual host for every host its APIs name, and one for any other.
-func table(s model.Settings, key string, members []*compiled) *routev3.RouteConfiguration {
+func table(s model.Settings, key string, members []*face) *routev3.RouteConfiguration {
 	t := &routev3.RouteConfiguration{
 		Name:                   scopeName(key),
 		RequestHeadersToRemove: []string{pathHeader},
@@ -32,51 +32,51 @@ func table(s model.Settings, key string, members []*compiled) *routev3.RouteConf
 const anyHost = "*"
 
 // domains are the hosts the APIs name, sorted, and "*" first where one answers on any.
-func domains(members []*compiled) []string {
+func domains(members []*face) []string {
 	var domains []string
-	for _, c := range members {
-		if len(c.Hosts) == 0 {
+	for _, f := range members {
+		if len(f.Hosts) == 0 {
 			domains = append(domains, anyHost)
 		}
-		domains = append(domains, c.Hosts...)
+		domains = append(domains, f.Hosts...)
 	}
 	slices.Sort(domains)
 	return slices.Compact(domains)
 }
 
-// answering are the APIs that answer on a domain. Envoy looks into one virtual host only, so each holds all of them.
+// answering are the faces that answer on a domain. Envoy looks into one virtual host only, so each holds all of them.
 // Of two at the same base path the one that names the domain more exactly serves it.
-func answering(domain string, members []*compiled) []*compiled {
-	closest := map[string]*compiled{}
+func answering(domain string, members []*face) []*face {
+	closest := map[string]*face{}
 	var bases []string
-	for _, c := range members {
-		closeness := model.HostCloseness(c.Hosts, domain)
+	for _, f := range members {
+		closeness := model.HostCloseness(f.Hosts, domain)
 		if closeness < 0 {
 			continue
 		}
-		base := c.basePath()
+		base := f.basePath()
 		switch other := closest[base]; {
 		case other == nil:
 			bases = append(bases, base)
-			closest[base] = c
+			closest[base] = f
 		case closeness > model.HostCloseness(other.Hosts, domain):
-			closest[base] = c
+			closest[base] = f
 		}
 	}
 	slices.Sort(bases)
-	var apis []*compiled
+	var faces []*face
 	for _, base := range bases {
-		apis = append(apis, closest[base])
+		faces = append(faces, closest[base])
 	}
-	return apis
+	return faces
 }
 
 // basePath is the base path as a request's normalized path holds it, "" for the root.
-func (c *compiled) basePath() string {
-	if len(c.base) == 0 {
+func (f *face) basePath() string {
+	if len(f.base) == 0 {
 		return ""
 	}
-	return "/" + strings.Join(c.base, "/")
+	return "/" + strings.Join(f.base, "/")
 }
 
 // virtualHost is made for the APIs that answer on a domain in a scope. What holds for all its routes is said once,
@@ -85,7 +85,7 @@ type virtualHost struct {
 	settings model.Settings
 	scope    string
 	domain   string
-	apis     []*compiled // by base path
+	faces    []*face // by base path
 
 	only    *compiled // the one API, if there is one
 	cors    bool      // CORS is the same for all and said here
@@ -93,20 +93,20 @@ type virtualHost struct {
 	limited bool // limits are the same for all and said here
 }
 
-func newVirtualHost(s model.Settings, scope, domain string, apis []*compiled) *virtualHost {
-	v := &virtualHost{settings: s, scope: scope, domain: domain, apis: apis}
-	if len(apis) == 1 {
-		v.only = apis[0]
+func newVirtualHost(s model.Settings, scope, domain string, faces []*face) *virtualHost {
+	v := &virtualHost{settings: s, scope: scope, domain: domain, faces: faces}
+	if first := faces[0].compiled; !slices.ContainsFunc(faces, func(f *face) bool { return f.compiled != first }) {
+		v.only = first
 	}
-	v.cors = !slices.ContainsFunc(apis, func(c *compiled) bool { return !equalCORS(v.corsOf(c), v.corsOf(apis[0])) })
+	v.cors = !slices.ContainsFunc(faces, func(f *face) bool { return !equalCORS(v.corsOf(f), v.corsOf(faces[0])) })
 	v.shareLimits()
 	return v
 }
 
 // shareLimits finds the limits all operations have in common, if those are all the limits they have.
 func (v *virtualHost) shareLimits() {
-	for _, c := range v.apis {
-		for _, p := range c.paths {
+	for _, f := range v.faces {
+		for _, p := range f.paths {
 			for _, o := range p.operations {
 				if v.limits == nil {
 					v.limits = o.limits
@@ -138,7 +138,7 @@ func (v *virtualHost) build() *routev3.VirtualHost {
 		}
 	}
 	if v.cors {
-		if policy := corsPolicy(v.corsOf(v.apis[0])); policy != nil {
+		if policy := corsPolicy(v.corsOf(v.faces[0])); policy != nil {
 			h.TypedPerFilterConfig[corsFilterName] = policy
 		}
 	}

@@ -5,7 +5,7 @@
 // The way from an API to a request's answer: index.go (what changes when an API changes), api.go (an API, compiled),
 // scope.go (its scopes), table.go (a scope's route table), tree.go (its matcher tree), route.go (one operation's
 // route), cluster.go (its backend). What never changes with an API is made by listener.go and filters.go. Features have
-// a file each: https.go, cors.go, extauthz.go, ratelimit.go, body.go, errors.go, accesslog.go, mutualtls.go.
+// a file each: https.go, cors.go, extauthz.go, ratelimit.go, body.go, errors.go, accesslog.go, mutualtls.go, lifespan.go.
 package translate
 
 import (

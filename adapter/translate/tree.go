@@ -18,8 +18,8 @@ import (
 // below its key, the most specific first, and ends in what answers everything else.
 func (v *virtualHost) matcher() *matcherv3.Matcher {
 	lists := map[string]*matcherv3.Matcher_OnMatch{}
-	for _, c := range v.apis {
-		for key, routes := range v.lists(c) {
+	for _, f := range v.faces {
+		for key, routes := range v.lists(f) {
 			lists[key] = onMatch(routes)
 		}
 	}
@@ -43,16 +43,16 @@ func onMatch(routes []*routev3.Route) *matcherv3.Matcher_OnMatch {
 
 // lists are the route lists of one API, by key. Two kinds of key: "/pets//" is the path /pets itself, with or without a
 // slash at its end, and "/pets/" is that and everything below.
-func (v *virtualHost) lists(c *compiled) map[string][]*routev3.Route {
+func (v *virtualHost) lists(f *face) map[string][]*routev3.Route {
 	lists := map[string][]*routev3.Route{}
-	below := map[string][]string{c.basePath() + "/": nil} // keys of the second kind: literal segments below the base path
-	for _, p := range c.paths {
+	below := map[string][]string{f.basePath() + "/": nil} // keys of the second kind: literal segments below the base path
+	for _, p := range f.paths {
 		if p.scope != v.scope {
 			continue
 		}
 		segments, literal := literalPrefix(p.template)
-		at := append(slices.Clone(c.base), segments...)
-		if v.owner(at) != c {
+		at := append(slices.Clone(f.base), segments...)
+		if v.owner(at) != f {
 			continue
 		}
 		key := "/" + strings.Join(at, "/")
@@ -61,30 +61,30 @@ func (v *virtualHost) lists(c *compiled) map[string][]*routev3.Route {
 		}
 		switch {
 		case literal && !p.template.Rest:
-			lists[key+"//"] = v.pathRoutes(c, p, nil, len(segments) == 0)
+			lists[key+"//"] = v.pathRoutes(f, p, nil, len(segments) == 0)
 		case literal && len(segments) == 0 && lists[key+"//"] == nil: // "/*": the base path itself is rewritten in its own way
-			lists[key+"//"] = v.pathRoutes(c, p, nil, true)
+			lists[key+"//"] = v.pathRoutes(f, p, nil, true)
 			fallthrough
 		default:
 			below[key+"/"] = segments
 		}
 	}
 	for key, segments := range below {
-		lists[key] = v.routesBelow(c, segments)
+		lists[key] = v.routesBelow(f, segments)
 	}
 	return lists
 }
 
 // owner is the API with the longest base path at or above a path of literal segments.
-func (v *virtualHost) owner(path []string) *compiled {
+func (v *virtualHost) owner(path []string) *face {
 	for n := len(path); n >= 0; n-- {
 		base := ""
 		if n > 0 {
 			base = "/" + strings.Join(path[:n], "/")
 		}
-		i, found := slices.BinarySearchFunc(v.apis, base, func(c *compiled, base string) int { return strings.Compare(c.basePath(), base) })
+		i, found := slices.BinarySearchFunc(v.faces, base, func(f *face, base string) int { return strings.Compare(f.basePath(), base) })
 		if found {
-			return v.apis[i]
+			return v.faces[i]
 		}
 	}
 	return nil
@@ -105,25 +105,25 @@ func literalPrefix(t model.Template) ([]string, bool) {
 // routesBelow is the list of a key of the second kind: the API's operations that could match at or below it, other than
 // those with a key of their own. All but the last path are told apart by a regular expression; what the last does not
 // match is not found, and only then come its routes: one expression for the path instead of one a method.
-func (v *virtualHost) routesBelow(c *compiled, at []string) []*routev3.Route {
+func (v *virtualHost) routesBelow(f *face, at []string) []*routev3.Route {
 	var paths []*path
-	for _, p := range c.paths {
+	for _, p := range f.paths {
 		if p.scope == v.scope && reaches(p.template, at) {
 			paths = append(paths, p)
 		}
 	}
 	if len(paths) == 0 {
-		return []*routev3.Route{v.notFound(c, nil)}
+		return []*routev3.Route{v.notFound(f, nil)}
 	}
 	var routes []*routev3.Route
 	last := len(paths) - 1
 	for _, p := range paths[:last] {
-		routes = append(routes, v.pathRoutes(c, p, pathMatch(c, p, false), false)...)
+		routes = append(routes, v.pathRoutes(f, p, pathMatch(f, p, false), false)...)
 	}
 	if p := paths[last]; !matchesAllBelow(p.template, at) {
-		routes = append(routes, v.notFound(c, pathMatch(c, p, true)))
+		routes = append(routes, v.notFound(f, pathMatch(f, p, true)))
 	}
-	return append(routes, v.pathRoutes(c, paths[last], nil, false)...)
+	return append(routes, v.pathRoutes(f, paths[last], nil, false)...)
 }
 
 // reaches says whether a template that has no key of its own below these segments could match at or below them.
