@@ -42,9 +42,15 @@ type Options struct {
 	// Authorize is asked about each gateway that connects (xds.ServerOptions); nil: everybody may.
 	Authorize func(context.Context, xds.Node) error
 
-	Folders     []string // project folders and archives, watched
-	Label       string   // the only one of which projects and gateways are served; "" serves all
-	Environment string   // environments/NAME.yaml; "" is none
+	Folders []string // project folders and archives, watched
+	// Sources are where more projects come from.
+	Sources []source.Source
+	// Store keeps what is pushed; nil: nothing can be. The adapter uses it alone, and does not close it.
+	Store Store
+	// Pushes are the defaults of what a push does not say.
+	Pushes      PushDefaults
+	Label       string // the only one of which projects and gateways are served; "" serves all
+	Environment string // environments/NAME.yaml; "" is none
 
 	// Lookup, OwnAddresses and AllowBackends are what projects are compiled with (project.Options).
 	Lookup        func(name string) (string, bool)
@@ -64,6 +70,14 @@ type Options struct {
 	Publish publish.Options
 }
 
+// PushDefaults hold for pushes that say nothing else. Zero values are 30 s and all healthy gateways.
+type PushDefaults struct {
+	Wait    time.Duration
+	Require publish.Require
+	// RefuseBreaking refuses what breaks consumers of what is served.
+	RefuseBreaking bool
+}
+
 // Adapter is the control plane.
 type Adapter struct {
 	options Options
@@ -71,6 +85,10 @@ type Adapter struct {
 	metrics *publish.Metrics
 	labels  labels
 	https   *certificate.Set
+	sources source.Source
+	names   *register
+	pushes  *pushes
+	again   again // paths that the desk is to look at
 	board   projectBoard
 	started atomic.Bool // the first state is published
 }
@@ -83,8 +101,17 @@ func New(o Options) (*Adapter, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.Pushes.Wait == 0 {
+		o.Pushes.Wait = 30 * time.Second
+	}
+	if o.Pushes.Require == (publish.Require{}) {
+		o.Pushes.Require = publish.All
+	}
 	o.Watch.Paths, o.Watch.Log = o.Folders, o.Log
-	a := &Adapter{options: o, log: o.Log}
+	a := &Adapter{
+		options: o, log: o.Log, names: newRegister(), pushes: newPushes(o.Store), again: again{ready: make(chan struct{}, 1)},
+		sources: source.All(append([]source.Source{source.Folders(o.Watch)}, o.Sources...)...),
+	}
 	var err error
 	if a.metrics, err = publish.NewMetrics(o.Registerer, a.gateways); err != nil {
 		return nil, fmt.Errorf("adapter: %w", err)
@@ -140,7 +167,7 @@ func (a *Adapter) SetIssuers(issuers []*posternv1.Issuer) error {
 func (a *Adapter) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	changes := source.Watch(ctx, a.options.Watch)
+	changes := a.sources.Watch(ctx)
 	defer func() {
 		cancel()
 		for range changes { // until it has ended
@@ -164,6 +191,7 @@ func (a *Adapter) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(a.options.Listen) }()
 	a.started.Store(true)
+	a.pushes.open(ctx)
 
 	err = d.run(ctx, changes, failed)
 	server.Stop()
@@ -174,7 +202,12 @@ func (a *Adapter) Run(ctx context.Context) error {
 func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	began := time.Now()
 	known := memories{}
-	found := a.compileAll(a.options.Folders, known)
+	found := a.compileAll(a.sources.Paths(), known.of)
+	pushed, err := a.loadPushed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, pushed...)
 	if a.options.AutoRouting {
 		routing := &a.options.Settings.Routing
 		*routing = DecideRouting(projectsOf(found, a.options.Label), *routing)
@@ -194,6 +227,7 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 		group.Go(func() error { l.settle(ctx); return nil })
 	}
 	_ = group.Wait() // nothing above returns an error
+	d.handOver()
 	apis := 0
 	for _, l := range a.known() {
 		apis += len(l.live)

@@ -428,7 +428,7 @@ func TestRevisionsAreOfTheContent(t *testing.T) {
 		{"it comes back", func() { p.api("shop", "b", "/b", "/w") }},
 	} {
 		step.do()
-		want, got := a.compileAll(a.options.Folders, nil), a.compileAll(a.options.Folders, known)
+		want, got := a.compileAll(a.options.Folders, memories(nil).of), a.compileAll(a.options.Folders, known.of)
 		if diff := cmp.Diff(want[0].revisions, got[0].revisions); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", step.name, diff)
 		}

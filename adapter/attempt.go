@@ -33,40 +33,59 @@ type flight struct {
 	delta    translate.Delta
 	withdraw bool
 	lost     bool // it is being rolled back
+
+	held []*translate.Delta // locked; what was published of it is taken back or goes on
+
+	stage     *stage                // it is a push's; nil: it follows the sources
+	problems  []model.Problem       // warnings of the stage
+	published bool                  // the gateways' answers to the stage are there
+	ended     chan<- publish.Result // the stage is to be rolled back; told when it is
 }
 
-// next sends the next attempt on its way, if none is and there is one.
+// next sends on its way what can go.
 func (l *loop) next(ctx context.Context) {
+	l.launchStages()
 	for l.flight == nil && len(l.queue)+len(l.dirty) > 0 {
-		var steps []step
-		withdraw := false
+		a := attempt{refs: slices.SortedFunc(maps.Keys(l.dirty), compareRefs)}
 		if len(l.queue) > 0 {
-			a := l.queue[0]
-			l.queue = l.queue[1:]
-			withdraw = a.withdraw != nil
-			if withdraw {
-				steps = l.possible(l.backwards(a.withdraw))
-			} else {
-				steps = l.unblocked(l.forwards(a.refs))
-			}
+			a, l.queue = l.queue[0], l.queue[1:]
 		} else {
-			refs := slices.SortedFunc(maps.Keys(l.dirty), compareRefs)
 			clear(l.dirty)
-			steps = l.unblocked(l.forwards(refs))
+		}
+		var steps []step
+		if a.withdraw != nil {
+			steps = l.possible(l.backwards(a.withdraw))
+		} else {
+			steps = l.unblocked(l.forwards(a.refs))
 		}
 		steps, delta := l.plan(steps)
-		if len(steps) > 0 {
-			l.flight = &flight{rollout: l.publisher.Begin(publish.Terms{}), began: time.Now(), withdraw: withdraw}
+		switch {
+		case len(steps) == 0:
+		case !l.locks.free(&delta):
+			l.park(a)
+		default:
+			l.flight = &flight{rollout: l.publisher.Begin(publish.Terms{}), began: time.Now(), withdraw: a.withdraw != nil}
 			l.launch(ctx, steps, delta)
 		}
 	}
+}
+
+// park lets an attempt wait that touches what a push has under way, without what of it need not.
+func (l *loop) park(a attempt) {
+	if a.withdraw != nil || len(a.refs) < 2 {
+		l.parked = append(l.parked, a)
+		return
+	}
+	l.halve(a.refs)
 }
 
 // launch publishes in the background; the result comes to landed.
 func (l *loop) launch(ctx context.Context, steps []step, delta translate.Delta) {
 	f := l.flight
 	f.steps, f.delta = steps, delta
-	go func() { l.results <- f.rollout.Publish(ctx, delta) }()
+	l.hold(f)
+	l.airborne++
+	go func() { l.results <- landing{f, f.rollout.Publish(ctx, delta)} }()
 }
 
 // forwards are the steps to what the sources want.
@@ -163,18 +182,25 @@ func (l *loop) translate(steps []step) (translate.Delta, []model.Problem) {
 	return l.index.Plan(put, remove)
 }
 
-// landed takes in what the gateways made of the flight.
-func (l *loop) landed(ctx context.Context, r publish.Result) {
-	f := l.flight
+// landed takes in what the gateways made of a flight.
+func (l *loop) landed(ctx context.Context, r landing) {
+	l.airborne--
+	f := r.flight
 	switch {
+	case f.stage != nil:
+		l.stageLanded(ctx, f, r.result)
 	case f.lost:
 		f.rollout.Commit()
 		l.flight = nil
-	case len(r.Rejections) == 0:
-		l.commit(r)
+		l.release(f)
+	case len(r.result.Rejections) == 0:
+		f.rollout.Commit()
+		l.land(f)
+		l.logCommit(f, r.result)
 		l.flight = nil
+		l.release(f)
 	default:
-		l.rejected(ctx, r)
+		l.rejected(ctx, r.result)
 	}
 }
 
@@ -239,10 +265,8 @@ func (l *loop) rejectedWithdrawal(r publish.Result) []step {
 	return steps
 }
 
-// commit makes the flight's steps what is served.
-func (l *loop) commit(r publish.Result) {
-	f := l.flight
-	f.rollout.Commit()
+// land makes a flight's steps what is served.
+func (l *loop) land(f *flight) {
 	l.index.Commit(f.delta)
 	l.board.sizes(f.delta.Operations)
 	joined := map[string]bool{}
@@ -260,7 +284,6 @@ func (l *loop) commit(r publish.Result) {
 		l.show(s.ref)
 	}
 	l.unblock()
-	l.logCommit(r)
 }
 
 // committed makes one step what is served.

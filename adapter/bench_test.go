@@ -89,9 +89,7 @@ func BenchmarkEditOfMany(b *testing.B) {
 // revision is what is served of an API, at a cost that does not depend on how many there are.
 func (p *site) revision(project, id string) string {
 	for _, l := range p.known() {
-		l.board.mu.Lock()
-		defer l.board.mu.Unlock()
-		if s, ok := l.board.apis[ref{p.path(project), id}]; ok {
+		if s, ok := l.board.get(ref{p.path(project), id}); ok {
 			return s.Revision
 		}
 	}

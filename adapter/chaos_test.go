@@ -110,7 +110,7 @@ func (c *chaos) rest(when string) {
 // revisions are what the files say now.
 func (c *chaos) revisions() map[ref]string {
 	all := map[ref]string{}
-	for _, compiled := range c.compileAll(c.options.Folders, nil) {
+	for _, compiled := range c.compileAll(c.options.Folders, memories(nil).of) {
 		for i, api := range compiled.project.APIs {
 			all[ref{compiled.path, api.ID()}] = short(compiled.revisions[i])
 		}

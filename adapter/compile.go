@@ -1,14 +1,19 @@
 package adapter
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,8 +25,10 @@ import (
 type compiled struct {
 	path      string
 	project   model.Project
+	gone      bool     // its source no longer has it
 	revisions []string // of project.APIs: digests of their content
 	problems  []model.Problem
+	due       time.Time // when it comes out otherwise by itself; zero: never
 }
 
 // memories are, by path, what is known from the last time: what has not changed is not compiled again. Nil remembers
@@ -45,32 +52,38 @@ func (m memories) of(path string) *memory {
 }
 
 // revise gives each API of a project its revision. Of a project that is refused there are none, and what is known of its
-// definitions stays as far as they have not changed.
-func (m *memory) revise(apis []model.API) []string {
+// definitions stays as far as they have not changed. An API of which operations have retired by now is another one.
+func (m *memory) revise(apis []model.API, now time.Time) (all []string, due time.Time) {
 	maps.DeleteFunc(m.revisions, func(file, _ string) bool { return !m.cache.Kept(file) })
 	if m.revisions == nil {
 		m.revisions = make(map[string]string, len(apis))
 	}
-	var all []string
-	for _, api := range apis {
+	for i, api := range apis {
 		revision := m.revisions[api.Origin.File]
 		if revision == "" {
 			revision = digest(api)
 			m.revisions[api.Origin.File] = revision
 		}
+		at, next := api.At(now)
+		if !next.IsZero() && (due.IsZero() || next.Before(due)) {
+			due = next
+		}
+		if api.RetiredBy(now) {
+			apis[i], revision = at, digest(at)
+		}
 		all = append(all, revision)
 	}
-	return all
+	return all, due
 }
 
-// compileAll compiles projects side by side and returns them in the order of their paths.
-func (a *Adapter) compileAll(paths []string, known memories) []compiled {
-	paths = slices.Compact(slices.Sorted(slices.Values(paths)))
+// compileAll compiles projects side by side, with what is known of each, and returns them in the order of their paths.
+func (a *Adapter) compileAll(paths []string, known func(path string) *memory) []compiled {
+	paths = unique(paths)
 	all := make([]compiled, len(paths))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, path := range paths {
-		m := known.of(path)
+		m := known(path)
 		group.Go(func() error {
 			all[i] = a.compile(path, m)
 			return nil
@@ -80,23 +93,66 @@ func (a *Adapter) compileAll(paths []string, known memories) []compiled {
 	return all
 }
 
+// unique are the paths without those that are there already.
+func unique(paths []string) []string {
+	seen := make(map[string]bool, len(paths))
+	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
+		was := seen[path]
+		seen[path] = true
+		return was
+	})
+}
+
+// compile compiles what is at a path. What its source no longer has is a project without APIs.
 func (a *Adapter) compile(path string, m *memory) compiled {
-	c := compiled{path: path}
-	files, closer, err := project.Open(path)
+	if name, pushed := pushedName(path); pushed {
+		return a.compilePushed(name, m)
+	}
+	found, there := a.sources.Find(path)
+	if !there {
+		return compiled{path: path, gone: true}
+	}
+	files, closer, err := fs.FS(nil), io.Closer(nil), found.Err
+	if err == nil {
+		files, closer, err = project.Open(path)
+	}
 	if err != nil {
-		c.problems = []model.Problem{{Code: "unreadable-project", Message: err.Error()}}
-		return c
+		return unreadable(path, err)
 	}
 	defer closer.Close() //nolint:errcheck // it was only read
 	name := strings.TrimSuffix(filepath.Base(filepath.Clean(path)), ".zip")
 	if abs, err := filepath.Abs(path); err == nil && (name == "." || name == "..") {
 		name = filepath.Base(abs)
 	}
+	return a.compileFiles(path, name, files, m)
+}
+
+// compilePushed compiles what is committed of a pushed project.
+func (a *Adapter) compilePushed(name string, m *memory) compiled {
+	archive, _, err := a.Archive(context.Background(), name, 0)
+	if err != nil {
+		return unreadable(pushPath(name), err)
+	}
+	files, err := project.OpenZip(bytes.NewReader(archive), int64(len(archive)))
+	if err != nil {
+		return unreadable(pushPath(name), err)
+	}
+	return a.compileFiles(pushPath(name), name, files, m)
+}
+
+func unreadable(path string, err error) compiled {
+	return compiled{path: path, problems: []model.Problem{{Code: "unreadable-project", Message: err.Error()}}}
+}
+
+// compileFiles compiles a project's files; the name is for one that says none.
+func (a *Adapter) compileFiles(path, name string, files fs.FS, m *memory) compiled {
+	c := compiled{path: path}
 	c.project, c.problems = project.Compile(files, project.Options{
 		Name: name, Environment: a.options.Environment, Lookup: a.options.Lookup, Settings: a.options.Settings,
 		OwnAddresses: a.options.OwnAddresses, AllowBackends: a.options.AllowBackends, Cache: &m.cache,
 	})
-	c.revisions = m.revise(c.project.APIs)
+	c.project.APIs = slices.Clone(c.project.APIs) // why: the cache has them, too
+	c.revisions, c.due = m.revise(c.project.APIs, time.Now())
 	return c
 }
 

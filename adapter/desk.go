@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,10 +21,14 @@ type desk struct {
 	homes     map[string][]string        // by path: the labels that have it, sorted
 	warned    map[string][]model.Problem // by path: warnings that were logged
 	elsewhere map[string]string          // by path: that it is for others was logged, in these words
+	due       map[string]time.Time       // by path: when it comes out otherwise by itself
 }
 
 func newDesk(a *Adapter, known memories) *desk {
-	return &desk{Adapter: a, memories: known, homes: map[string][]string{}, warned: map[string][]model.Problem{}, elsewhere: map[string]string{}}
+	return &desk{
+		Adapter: a, memories: known, homes: map[string][]string{}, warned: map[string][]model.Problem{}, elsewhere: map[string]string{},
+		due: map[string]time.Time{},
+	}
 }
 
 // run is its goroutine.
@@ -33,16 +38,70 @@ func (d *desk) run(ctx context.Context, changes <-chan []string, failed <-chan e
 	for {
 		select {
 		case paths := <-changes:
-			if err := d.deliver(d.compileAll(paths, d.memories)); err != nil {
+			if err := d.refresh(paths); err != nil {
+				return err
+			}
+		case <-d.again.ready:
+			if err := d.refresh(d.again.take()); err != nil {
 				return err
 			}
 		case now := <-tick.C:
 			d.sweep(now, d.pace())
+			if err := d.refresh(d.overdue(now)); err != nil {
+				return err
+			}
 		case err := <-failed:
 			return err
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// refresh compiles what is at these paths and delivers it. A pushed project is brought up to date by a push of its own.
+func (d *desk) refresh(paths []string) error {
+	var here []string
+	for _, path := range unique(paths) {
+		if name, pushed := pushedName(path); pushed {
+			go d.refreshPushed(name)
+			continue
+		}
+		here = append(here, path)
+	}
+	if len(here) == 0 {
+		return nil
+	}
+	return d.deliver(d.compileAll(here, d.memories.of))
+}
+
+// overdue are the paths of projects that come out otherwise by now. Each is named once.
+func (d *desk) overdue(now time.Time) []string {
+	var paths []string
+	for path, due := range d.due {
+		if !due.After(now) {
+			paths = append(paths, path)
+			delete(d.due, path)
+		}
+	}
+	return append(paths, d.pushes.overdue(now)...)
+}
+
+// named sees to it that a project has its name for itself: one of another source that has it already is refused. What had
+// another name before, or is gone, makes room for others.
+func (d *desk) named(c *compiled) {
+	switch name := c.project.Name; {
+	case c.gone:
+		d.releaseName(c.path)
+	case c.refused():
+	default:
+		if holder := d.names.claim(name, c.path); holder != "" {
+			d.names.wait(name, c.path)
+			c.problems = append(c.problems, model.Problem{Origin: model.Origin{File: "project.yaml"}, Code: "source-conflict", Message: fmt.Sprintf(
+				"the project %s comes from %s already, and a project has one source: this one is %s; take one of them away, or give one another name in its project.yaml",
+				name, d.describe(holder), d.describe(c.path))})
+			return
+		}
+		d.revisit(d.names.release(c.path, name))
 	}
 }
 
@@ -57,7 +116,11 @@ func (d *desk) deliver(found []compiled) error {
 	handed := map[string][]compiled{}
 	joined := map[string]int{} // by label: how many projects more than before
 	for _, c := range found {
+		d.named(&c)
 		d.report(c)
+		if delete(d.due, c.path); !c.due.IsZero() {
+			d.due[c.path] = c.due
+		}
 		was := d.homes[c.path]
 		is := d.labelsOf(c, was)
 		for _, label := range is {
@@ -72,7 +135,12 @@ func (d *desk) deliver(found []compiled) error {
 				joined[label]--
 			}
 		}
-		d.homes[c.path] = is
+		if d.homes[c.path] = is; len(is) == 0 {
+			delete(d.homes, c.path)
+		}
+		if c.gone {
+			d.forget(c.path)
+		}
 	}
 	for _, label := range slices.Sorted(maps.Keys(handed)) {
 		if err := d.hand(label, handed[label], joined[label]); err != nil {
@@ -95,10 +163,21 @@ func (d *desk) hand(name string, projects []compiled, joined int) error {
 	return nil
 }
 
+// forget keeps nothing of a path that is gone.
+func (d *desk) forget(path string) {
+	d.board.without(path)
+	delete(d.memories, path)
+	delete(d.warned, path)
+	delete(d.elsewhere, path)
+}
+
 // labelsOf are the labels that a project goes to. What a project that is refused is for nobody can tell: it stays where
 // it was.
 func (d *desk) labelsOf(c compiled, was []string) []string {
-	if c.refused() {
+	switch {
+	case c.gone:
+		return nil
+	case c.refused():
 		return was
 	}
 	labels := slices.Compact(slices.Sorted(slices.Values(c.project.Labels)))
@@ -150,7 +229,11 @@ func (d *desk) report(c compiled) {
 	if c.refused() {
 		d.log.Error("project rejected; what is served of it stays", "project", c.path, "problems", len(c.problems))
 	}
-	s := ProjectStatus{Path: c.path, Name: c.project.Name, Labels: c.project.Labels, State: Live, Problems: c.problems}
+	if c.gone {
+		d.log.Info("project is gone from its source; nothing of it is served any longer", "project", c.path)
+		return
+	}
+	s := ProjectStatus{Path: c.path, Name: d.nameOf(c), Labels: c.project.Labels, State: Live, Problems: c.problems}
 	switch only := d.options.Label; {
 	case c.refused():
 		s.State = Rejected
@@ -158,6 +241,17 @@ func (d *desk) report(c compiled) {
 		s.Words = elsewhere(c, only)
 	}
 	d.board.put(s)
+}
+
+// nameOf is the project's, as far as it is known.
+func (d *desk) nameOf(c compiled) string {
+	if name, pushed := pushedName(c.path); pushed {
+		return name
+	}
+	if name := c.project.Name; name != "" {
+		return name
+	}
+	return strings.TrimSuffix(filepath.Base(c.path), ".zip")
 }
 
 func logProblems(log *slog.Logger, path string, problems []model.Problem) {

@@ -29,7 +29,8 @@ type site struct {
 	socket string
 	log    fixture.Log
 	*Adapter
-	stop func()
+	stop       func()
+	closeStore func()
 }
 
 func newSite(t testing.TB) *site {

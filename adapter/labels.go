@@ -75,6 +75,41 @@ func (a *Adapter) label(name string) (*label, error) {
 	return l, nil
 }
 
+// engage returns a label's loop for a push. A project that is new to it keeps it from ending, until disengage.
+func (a *Adapter) engage(name string, joins bool) (*loop, error) {
+	a.labels.mu.Lock()
+	defer a.labels.mu.Unlock()
+	l, err := a.label(name)
+	if err != nil {
+		return nil, err
+	}
+	if joins {
+		l.projects++
+	}
+	return l.loop, nil
+}
+
+// disengage says that a project is in these labels no more.
+func (a *Adapter) disengage(names []string) {
+	a.labels.mu.Lock()
+	defer a.labels.mu.Unlock()
+	for _, name := range names {
+		if l := a.labels.all[name]; l != nil {
+			l.projects--
+		}
+	}
+}
+
+// lookupLoop is a label's loop, or nil.
+func (a *Adapter) lookupLoop(name string) *loop {
+	a.labels.mu.Lock()
+	defer a.labels.mu.Unlock()
+	if l := a.labels.all[name]; l != nil {
+		return l.loop
+	}
+	return nil
+}
+
 // share gives all labels, now and later, these and no other resources of a type.
 func (a *Adapter) share(typeURL string, resources []translate.Resource) error {
 	a.labels.mu.Lock()

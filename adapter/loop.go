@@ -43,6 +43,7 @@ type loop struct {
 	publisher *publish.Publisher // for everybody
 	board     board              // for everybody
 	inbox     *inbox             // for everybody
+	orders    orders             // for everybody
 	index     *translate.Index
 
 	wanted   map[ref]revision
@@ -56,8 +57,20 @@ type loop struct {
 
 	dirty   map[ref]bool // to be looked at
 	queue   []attempt    // before what is dirty
-	flight  *flight      // what is being published
-	results chan publish.Result
+	parked  []attempt    // until what they touch is free
+	flight  *flight      // what is being published of all that
+	results chan landing
+
+	stages   []*stage // of pushes, that wait for what they touch
+	moved    bool     // one of them may be able to go on
+	locks    locks    // what all flights touch
+	airborne int      // how many flights will come to results
+}
+
+// landing is a flight that has come back.
+type landing struct {
+	*flight
+	result publish.Result
 }
 
 func newLoop(name string, log *slog.Logger, publisher *publish.Publisher, index *translate.Index) *loop {
@@ -66,7 +79,7 @@ func newLoop(name string, log *slog.Logger, publisher *publish.Publisher, index 
 		wanted: map[ref]revision{}, apis: map[string]map[string]bool{}, live: map[string]serving{}, claims: claims{},
 		unproven: map[string]*serving{}, broken: map[string]string{},
 		refused: map[ref]refusal{}, blocked: map[ref]string{}, dirty: map[ref]bool{},
-		results: make(chan publish.Result, 1),
+		orders: orders{ready: make(chan struct{}, 1)}, results: make(chan landing), locks: newLocks(),
 	}
 }
 
@@ -79,14 +92,19 @@ func (l *loop) run(ctx context.Context, pace time.Duration) {
 		select {
 		case <-l.inbox.ready:
 			l.takeAll()
+		case <-l.orders.ready:
+			for _, o := range l.orders.take() {
+				l.obey(ctx, o)
+			}
 		case r := <-l.results:
 			l.landed(ctx, r)
 		case <-l.publisher.Late():
 			l.late(l.publisher.TakeLate())
 		case <-tick.C:
 			l.publisher.Tick()
+			l.moved = l.moved || len(l.stages) > 0 // why: one may have waited for too long
 		case <-ctx.Done():
-			if l.flight != nil {
+			for ; l.airborne > 0; l.airborne-- {
 				<-l.results
 			}
 			return

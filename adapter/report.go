@@ -95,9 +95,8 @@ func problemsOf(s step, problems []model.Problem) []model.Problem {
 }
 
 // logCommit says what is served now: a line an API, while they are few.
-func (l *loop) logCommit(r publish.Result) {
+func (l *loop) logCommit(f *flight, r publish.Result) {
 	const few = 20
-	f := l.flight
 	log := l.log.With("took", time.Since(f.began).Round(time.Millisecond))
 	switch {
 	case r.Unseen:

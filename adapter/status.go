@@ -55,31 +55,51 @@ type Status struct {
 // board is what a loop shows to others.
 type board struct {
 	mu     sync.Mutex
-	apis   map[ref]APIStatus
-	states map[State]int  // how many APIs there are of each
-	scopes map[string]int // operations of the scopes that have too many
+	apis   map[string]map[string]APIStatus // by path and id
+	states map[State]int                   // how many APIs there are of each
+	scopes map[string]int                  // operations of the scopes that have too many
 }
 
 func (b *board) api(r ref, s APIStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.apis == nil {
-		b.apis, b.states = map[ref]APIStatus{}, map[State]int{}
+		b.apis, b.states = map[string]map[string]APIStatus{}, map[State]int{}
 	}
-	if old, there := b.apis[r]; there {
+	if b.apis[r.path] == nil {
+		b.apis[r.path] = map[string]APIStatus{}
+	}
+	if old, there := b.apis[r.path][r.id]; there {
 		b.states[old.State]--
 	}
 	b.states[s.State]++
-	b.apis[r] = s
+	b.apis[r.path][r.id] = s
+}
+
+// get is an API's status.
+func (b *board) get(r ref) (APIStatus, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, there := b.apis[r.path][r.id]
+	return s, there
+}
+
+// of are the statuses of a path's APIs.
+func (b *board) of(path string) []APIStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.apis[path]))
 }
 
 func (b *board) without(r ref) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if old, there := b.apis[r]; there {
+	if old, there := b.apis[r.path][r.id]; there {
 		b.states[old.State]--
 	}
-	delete(b.apis, r)
+	if delete(b.apis[r.path], r.id); len(b.apis[r.path]) == 0 {
+		delete(b.apis, r.path)
+	}
 }
 
 // ManyOperations is how many of them in one route scope are no reason for a hint yet (design §4.1).
@@ -105,7 +125,11 @@ func (b *board) sizes(operations map[string]int) {
 func (b *board) all() []APIStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Collect(maps.Values(b.apis))
+	var all []APIStatus
+	for _, apis := range b.apis {
+		all = slices.AppendSeq(all, maps.Values(apis))
+	}
+	return all
 }
 
 // projectBoard is what the desk shows to others.
@@ -122,6 +146,23 @@ func (b *projectBoard) put(s ProjectStatus) {
 	}
 	b.projects[s.Path] = s
 }
+
+func (b *projectBoard) without(path string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.projects, path)
+}
+
+// named are those of a name: of several, the one that is served first.
+func (b *projectBoard) named(name string) []ProjectStatus {
+	found := slices.DeleteFunc(b.all(), func(s ProjectStatus) bool { return s.Name != name })
+	slices.SortFunc(found, func(x, y ProjectStatus) int {
+		return cmp.Or(cmp.Compare(rankOf(x.State), rankOf(y.State)), cmp.Compare(x.Path, y.Path))
+	})
+	return found
+}
+
+func rankOf(s State) int { return slices.Index([]State{Live, Stale, Rejected}, s) }
 
 func (b *projectBoard) all() []ProjectStatus {
 	b.mu.Lock()

@@ -76,6 +76,13 @@ func (a API) At(now time.Time) (at API, next time.Time) {
 	return a, next
 }
 
+// RetiredBy says that the sunset of an operation has come by then.
+func (a API) RetiredBy(now time.Time) bool {
+	return slices.ContainsFunc(a.Operations, func(o Operation) bool {
+		return !o.Lifespan.Sunset.IsZero() && !o.Lifespan.Sunset.After(now)
+	})
+}
+
 // BasePaths are all base paths of the API, its own first.
 func (a API) BasePaths() []string {
 	return append([]string{a.BasePath}, a.Aliases...)

@@ -49,6 +49,19 @@ func (s Severity) String() string {
 // MarshalText lets problems be printed as JSON and YAML.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote.
+func (s *Severity) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case Refused.String():
+		*s = Refused
+	case Warning.String():
+		*s = Warning
+	default:
+		return fmt.Errorf("%q is no severity", text)
+	}
+	return nil
+}
+
 // Problem is one finding about a project: where, which (a stable code), and in a sentence what to do about it.
 type Problem struct {
 	Origin   `yaml:",inline"`

@@ -18,6 +18,9 @@ func Slug(title string) string {
 	return strings.Trim(notSlug.ReplaceAllString(strings.ToLower(title), "-"), "-")
 }
 
+// ValidName says whether a project, an API can have this name.
+func ValidName(name string) bool { return plainName.MatchString(name) }
+
 // identity is the API's name and version: from project.yaml, else info.title and info.version.
 func (d *definition) identity() (name, version string) {
 	info := d.root.get("info")

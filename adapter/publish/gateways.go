@@ -43,6 +43,7 @@ type Rejection struct {
 	APIs          []string
 	Gateway, Role string
 	Words         string
+	Probe         bool // what was taken is not served: the words are those of who has asked the Envoy
 }
 
 // Require is how many of the healthy Envoys must serve a change for it to stay. The zero value leaves it to the default.

@@ -310,6 +310,20 @@ func (p *Publisher) Tick() {
 	}
 }
 
+// Purge removes the policies and limits that a change has retired at once, whoever may still refer to them: requests by
+// such routes get 503.
+func (p *Publisher) Purge(d translate.Delta) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for typeURL, names := range map[string][]string{posternv1.PolicyType: d.Policies.Remove, posternv1.LimitsType: d.Limits.Remove} {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+			e := p.entries[key{typeURL, name}]
+			return e == nil || !e.retired
+		})
+		p.update(typeURL, nil, names)
+	}
+}
+
 // inUse says that some gateway may still have routes from before the era.
 func (p *Publisher) inUse(era uint64) bool {
 	for _, g := range p.gateways {

@@ -25,6 +25,10 @@ func (c Changes) Empty() bool { return len(c.Put) == 0 && len(c.Remove) == 0 }
 type Delta struct {
 	Policies, Limits, Clusters, Scopes, Routes Changes
 
+	// Writes name what the delta changes and Reads what it builds on, sorted: deltas may be under way side by side if none
+	// writes what another one writes or reads. They are there even if it is refused, as far as it was understood.
+	Writes, Reads []string
+
 	// Operations is how many there are in each scope that the delta is about, by the scope's name; 0: it is gone.
 	Operations map[string]int
 
@@ -116,15 +120,53 @@ func (x *Index) Plan(put []model.API, remove []string) (Delta, []model.Problem) 
 		}
 	}
 	if len(d.Refused) > 0 {
+		x.touch(&d)
 		slices.Sort(d.Refused)
-		return Delta{Refused: slices.Compact(d.Refused)}, problems
+		return Delta{Refused: slices.Compact(d.Refused), Writes: d.Writes, Reads: d.Reads}, problems
 	}
 	d.Policies = x.own(d, func(c *compiled) Resource { return c.policy })
 	d.Limits = x.own(d, func(c *compiled) Resource { return c.limits })
 	d.Clusters = x.planClusters(d)
 	d.Operations = map[string]int{}
 	d.Scopes, d.Routes = x.planScopes(d)
+	x.touch(&d)
 	return d, problems
+}
+
+// touch fills in what a delta writes and reads. A cluster that stays is only read: many APIs share it.
+func (x *Index) touch(d *Delta) {
+	writes, reads := map[string]bool{}, map[string]bool{}
+	for id, c := range d.apis {
+		writes["api "+id] = true
+		for _, of := range []*compiled{x.apis[id], c} {
+			if of == nil {
+				continue
+			}
+			for _, claim := range of.claims() {
+				writes["claim "+claim] = true
+			}
+			for _, key := range of.scopes {
+				writes["scope "+scopeName(key)] = true
+			}
+			for name := range of.clusters {
+				reads["cluster "+name] = true
+			}
+			if of.spread {
+				writes["scopes of spread APIs"] = true // why: each may shadow the others
+			}
+		}
+	}
+	for scope := range d.Operations {
+		writes["scope "+scope] = true
+	}
+	for _, r := range d.Clusters.Put {
+		writes["cluster "+r.Name] = true
+	}
+	for _, name := range d.Clusters.Remove {
+		writes["cluster "+name] = true
+	}
+	maps.DeleteFunc(reads, func(key string, _ bool) bool { return writes[key] })
+	d.Writes, d.Reads = slices.Sorted(maps.Keys(writes)), slices.Sorted(maps.Keys(reads))
 }
 
 func sorted(apis []model.API) []model.API {

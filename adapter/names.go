@@ -1,0 +1,97 @@
+package adapter
+
+import (
+	"slices"
+	"sync"
+)
+
+// register knows which source has a project's name: the first that asked, until it no longer does.
+type register struct {
+	mu      sync.Mutex
+	owners  map[string]string   // by name: a path
+	names   map[string]string   // by path: the name it has
+	waiting map[string][]string // by name: paths that asked in vain
+}
+
+func newRegister() *register {
+	return &register{owners: map[string]string{}, names: map[string]string{}, waiting: map[string][]string{}}
+}
+
+// claim gives a name to a path, or returns the path that has it.
+func (r *register) claim(name, path string) (holder string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if owner := r.owners[name]; owner != "" && owner != path {
+		return owner
+	}
+	r.owners[name], r.names[path] = path, name
+	return ""
+}
+
+// wait has a path asked for again when a name becomes free.
+func (r *register) wait(name, path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.waiting[name], path) {
+		r.waiting[name] = append(r.waiting[name], path)
+	}
+}
+
+// release takes from a path the name it has, unless it is this one, and returns the paths that wanted it.
+func (r *register) release(path, but string) (next []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := r.names[path]
+	if name == "" || name == but {
+		return nil
+	}
+	delete(r.names, path)
+	delete(r.owners, name)
+	next = r.waiting[name]
+	delete(r.waiting, name)
+	return next
+}
+
+// describe says for people where the project at a path comes from.
+func (a *Adapter) describe(path string) string {
+	if _, pushed := pushedName(path); pushed {
+		return "a push"
+	}
+	if p, there := a.sources.Find(path); there {
+		return p.Source
+	}
+	return "folder " + path
+}
+
+// releaseName frees the name that a path has, and has those looked at again that wanted it.
+func (a *Adapter) releaseName(path string) { a.revisit(a.names.release(path, "")) }
+
+// revisit has paths compiled again, by the desk.
+func (a *Adapter) revisit(paths []string) {
+	if len(paths) == 0 {
+		return
+	}
+	a.again.mu.Lock()
+	defer a.again.mu.Unlock()
+	a.again.paths = append(a.again.paths, paths...)
+	select {
+	case a.again.ready <- struct{}{}:
+	default: // it is signalled already
+	}
+}
+
+// again are paths that wait for the desk.
+type again struct {
+	ready chan struct{} // of capacity one
+
+	mu    sync.Mutex
+	paths []string
+}
+
+func (w *again) take() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	paths := w.paths
+	w.paths = nil
+	return paths
+}

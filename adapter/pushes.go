@@ -1,0 +1,224 @@
+package adapter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-gateway/postern/adapter/store"
+)
+
+// Store keeps what was pushed; store.File is one.
+type Store interface {
+	Begin(ctx context.Context, c store.Candidate) (store.Rollout, error)
+	Acknowledge(ctx context.Context, rollout string, acks ...store.Ack) error
+	Commit(ctx context.Context, rollout string, outcome json.RawMessage) (store.Revision, error)
+	Discard(ctx context.Context, rollout string, outcome json.RawMessage) error
+	Expire(ctx context.Context, now time.Time) ([]store.Rollout, error)
+	Rollout(ctx context.Context, id string) (store.Rollout, error)
+	Projects(ctx context.Context, after string, limit int) (projects []store.Project, more bool, err error)
+	Project(ctx context.Context, name string) (store.Project, error)
+	Revisions(ctx context.Context, name string) ([]store.Revision, error)
+	Archive(ctx context.Context, digest string) ([]byte, error)
+}
+
+// pushes is what all pushes share.
+type pushes struct {
+	store Store // nil: there are none
+	owner string
+	// order is held while the parts of a push are handed to the labels, so that all labels get them in one order.
+	order sync.Mutex
+
+	mu       sync.Mutex
+	projects map[string]*pushedProject // by name
+	active   map[string]*push          // by the rollout's id
+	due      map[string]time.Time      // by path: when a project comes out otherwise by itself
+	life     context.Context           // nil: not yet; done: no longer
+}
+
+// pushedProject is what is kept of a project between its pushes. Who has the turn may touch it.
+type pushedProject struct {
+	turn   chan struct{} // of capacity one
+	memory *memory
+	labels []string // where it is served, sorted
+}
+
+// pushPath is what stands for a folder where a project was pushed.
+func pushPath(name string) string { return pushPrefix + name }
+
+const pushPrefix = "push:"
+
+// pushedName is the project's at such a path.
+func pushedName(path string) (name string, pushed bool) { return strings.CutPrefix(path, pushPrefix) }
+
+func newPushes(s Store) *pushes {
+	host, _ := os.Hostname()
+	return &pushes{
+		store: s, owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
+		projects: map[string]*pushedProject{}, active: map[string]*push{}, due: map[string]time.Time{},
+	}
+}
+
+// open lets pushes begin, until ctx is done.
+func (p *pushes) open(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.life = ctx
+}
+
+// running is the context that ends with the adapter; nil: it has not started.
+func (p *pushes) running() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life
+}
+
+func (p *pushes) project(name string) *pushedProject {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.projects[name] == nil {
+		p.projects[name] = &pushedProject{turn: make(chan struct{}, 1), memory: &memory{}}
+	}
+	return p.projects[name]
+}
+
+// enter waits for a project's turn: its pushes come one after the other.
+func (p *pushes) enter(ctx context.Context, name string) (*pushedProject, error) {
+	one := p.project(name)
+	select {
+	case one.turn <- struct{}{}:
+		return one, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// leave ends the turn. Of a project that is served nowhere nothing is kept.
+func (p *pushes) leave(one *pushedProject) { <-one.turn }
+
+func (p *pushes) track(id string, one *push) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.active[id] = one
+}
+
+func (p *pushes) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.active, id)
+}
+
+// errNoStore is told to who pushes to an adapter that cannot keep anything.
+var errNoStore = &PushError{Reason: Unavailable, Words: "this adapter has no store, and takes no pushes"}
+
+// loadPushed compiles what was committed before the adapter started, and has what was under way then discarded.
+func (a *Adapter) loadPushed(ctx context.Context) ([]compiled, error) {
+	p := a.pushes
+	if p.store == nil {
+		return nil, nil
+	}
+	// why so late: this process alone has the store, so that whoever began a rollout before is gone
+	lost, err := p.store.Expire(ctx, time.Now().AddDate(100, 0, 0))
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	for _, r := range lost {
+		a.log.Warn("a push was under way when the adapter ended; it is discarded", "project", r.Project, "rollout", r.ID, "author", r.Author)
+	}
+	var paths []string
+	for after, more := "", true; more; {
+		var page []store.Project
+		if page, more, err = p.store.Projects(ctx, after, 1000); err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+		for _, one := range page {
+			paths = append(paths, pushPath(one.Name))
+			after = one.Name
+		}
+	}
+	return a.compileAll(paths, func(path string) *memory {
+		name, _ := pushedName(path)
+		return p.project(name).memory
+	}), nil
+}
+
+// handOver leaves to the pushes what was delivered of them at the start.
+func (d *desk) handOver() {
+	for path, labels := range d.homes {
+		if name, pushed := pushedName(path); pushed {
+			d.pushes.project(name).labels = labels
+			delete(d.homes, path)
+		}
+	}
+	for path, due := range d.due {
+		if _, pushed := pushedName(path); pushed {
+			d.pushes.remind(path, due)
+			delete(d.due, path)
+		}
+	}
+}
+
+// remind notes when a pushed project comes out otherwise by itself; zero is never.
+func (p *pushes) remind(path string, due time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if delete(p.due, path); !due.IsZero() {
+		p.due[path] = due
+	}
+}
+
+// overdue are the paths of pushed projects that come out otherwise by now. Each is named once.
+func (p *pushes) overdue(now time.Time) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var paths []string
+	for path, due := range p.due {
+		if !due.After(now) {
+			paths = append(paths, path)
+			delete(p.due, path)
+		}
+	}
+	return paths
+}
+
+// refreshPushed brings a pushed project up to date with the time, or into the place that another source has left.
+func (a *Adapter) refreshPushed(name string) {
+	ctx := a.pushes.running()
+	if ctx == nil {
+		return
+	}
+	current, err := a.pushes.store.Project(ctx, name)
+	if err != nil || current.Current.Digest == "" {
+		return // it is gone meanwhile
+	}
+	one, err := a.preparePush(ctx, Push{Project: name, Revision: current.Current.Number}, true)
+	if err == nil {
+		defer one.end()
+		_, err = one.carry()
+	}
+	if err != nil {
+		a.log.Error("a pushed project cannot be brought up to date; what is served of it stays", "project", name, "err", err)
+		a.pushes.remind(pushPath(name), time.Now().Add(time.Minute))
+	}
+}
+
+// storeError says in a push's words what the store has against it.
+func storeError(err error) *PushError {
+	claimed, busy, stale := new(store.ClaimedError), new(store.BusyError), new(store.StaleError)
+	switch {
+	case errors.As(err, &claimed):
+		return &PushError{Reason: Conflict, Words: err.Error()}
+	case errors.As(err, &busy):
+		return &PushError{Reason: Busy, Words: err.Error()}
+	case errors.As(err, &stale):
+		return &PushError{Reason: Outdated, Words: err.Error()}
+	case errors.Is(err, store.ErrUnknown):
+		return &PushError{Reason: Unknown, Words: err.Error()}
+	}
+	return &PushError{Reason: Unavailable, Words: "the store: " + err.Error()}
+}
