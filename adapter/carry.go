@@ -1,313 +1,29 @@
 package adapter
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/postern-gateway/postern/adapter/model"
-	"github.com/postern-gateway/postern/adapter/project"
 	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/adapter/store"
 )
 
-// push is a Push on its way. Its goroutine alone touches it, but for what a mutex says.
-type push struct {
-	adapter *Adapter
-	Push
-	ctx    context.Context
-	cancel context.CancelFunc
-	began  time.Time
-	turn   *pushedProject
-	// refresh: what is committed is compiled again, because time or the environment has changed; nothing is stored.
-	refresh bool
-	// undeploys: nothing of the project is to be served any longer.
-	undeploys bool
-	named     bool // it has its name for this push, as long as it is not committed
-
-	before   store.Project
-	archive  []byte // canonical
-	files    fs.FS  // of archive
-	digest   string
-	compiled compiled
-	labels   []string // where it is served, before or after, sorted
-	joined   []string // those of them that it is new to
-	record   store.Rollout
-	parts    []*part
-
-	info rolloutBoard
-}
-
-// part is one label's.
-type part struct {
-	*stage
-	loop   *loop
-	told   chan staged
-	answer staged
-}
-
-// Push serves a project, everywhere or not at all, and returns when that is decided. Its error is a *PushError, or
-// what Push.Allowed said.
-func (a *Adapter) Push(ctx context.Context, p Push) (Outcome, error) {
-	one, err := a.preparePush(ctx, p, false)
-	if err != nil {
-		return one.outcome(), err
-	}
-	defer one.end()
-	return one.carry()
-}
-
-// Begin checks a push as far as can be done without the gateways, and goes on by itself. Outcome.Rollout is what to ask
-// for (Rollout); where nothing is to be done there is none.
-func (a *Adapter) Begin(ctx context.Context, p Push) (Outcome, error) {
-	life := a.pushes.running()
-	if life == nil {
-		life = ctx
-	}
-	one, err := a.preparePush(context.WithoutCancel(ctx), p, false)
-	if err != nil {
-		return one.outcome(), err
-	}
-	switch {
-	case one.unchanged():
-		defer one.end()
-		one.confirmNow()
-		return one.outcome(), nil
-	case p.DryRun:
-		defer one.end()
-		return one.carry()
-	}
-	if err := one.begin(); err != nil {
-		one.end()
-		return one.outcome(), err
-	}
-	go func() {
-		defer one.end()
-		_, _ = one.carry() // it is told by Rollout
-	}()
-	return one.outcome(), nil
-}
-
-// preparePush does what needs no gateway: it reads, compiles and judges. The push has its project's turn until its end.
-func (a *Adapter) preparePush(ctx context.Context, p Push, refresh bool) (*push, error) {
-	if p.Wait == 0 {
-		p.Wait = a.options.Pushes.Wait
-	}
-	if p.Require == (publish.Require{}) {
-		p.Require = a.options.Pushes.Require
-	}
-	one := &push{adapter: a, Push: p, began: time.Now(), refresh: refresh, undeploys: p.Archive == nil && p.Revision == 0}
-	one.info.outcome = Outcome{Project: p.Project}
-	life := a.pushes.running()
-	switch {
-	case a.pushes.store == nil:
-		return one, errNoStore
-	case life == nil || life.Err() != nil:
-		return one, &PushError{Reason: Unavailable, Words: "the adapter is starting or stopping; try again"}
-	case !project.ValidName(p.Project):
-		return one, &PushError{Reason: Invalid, Words: fmt.Sprintf("%q cannot be a project's name; use letters, digits and . _ ~ -, a letter or digit first", p.Project)}
-	}
-	one.ctx, one.cancel = context.WithTimeout(ctx, p.Wait)
-	stop := context.AfterFunc(life, one.cancel)
-	cancel := one.cancel
-	one.cancel = func() { stop(); cancel() }
-	turn, err := a.pushes.enter(one.ctx, p.Project)
-	if err != nil {
-		one.cancel()
-		return one, &PushError{Reason: Busy, Words: "another push of " + p.Project + " took all the time there was; try again"}
-	}
-	one.turn = turn
-	for _, step := range []func() error{one.look, one.read, one.compile, one.permit, one.claimName, one.gate} {
-		if err := step(); err != nil {
-			one.end()
-			return one, err
-		}
-	}
-	return one, nil
-}
-
-// end gives the turn to the next push.
-func (p *push) end() {
-	p.cancel()
-	if p.record.ID != "" {
-		p.adapter.pushes.forget(p.record.ID)
-	}
-	if p.named && !p.outcome().Committed {
-		p.adapter.releaseName(pushPath(p.Project))
-	}
-	p.adapter.pushes.leave(p.turn)
-}
-
-// look reads what there is, and whether it may be replaced.
-func (p *push) look() error {
-	var err error
-	p.before, err = p.adapter.pushes.store.Project(p.ctx, p.Project)
-	if err != nil && !errors.Is(err, store.ErrUnknown) {
-		return storeError(err)
-	}
-	current := p.before.Current
-	there := current.Digest != ""
-	switch {
-	case p.IfNone && there:
-		return &PushError{Reason: Outdated, Words: fmt.Sprintf("%s is there already, with revision %d", p.Project, current.Number)}
-	case p.IfRevision != 0 && !there:
-		return &PushError{Reason: Outdated, Words: fmt.Sprintf("%s is not there, and revision %d was to be replaced", p.Project, p.IfRevision)}
-	case p.IfRevision != 0 && p.IfRevision != current.Number:
-		return &PushError{Reason: Outdated, Words: fmt.Sprintf("%s has revision %d by now, and not %d", p.Project, current.Number, p.IfRevision)}
-	case p.undeploys && !there:
-		return &PushError{Reason: Unknown, Words: "no project " + p.Project + " was pushed"}
-	}
-	p.info.set(func(o *Outcome) { o.Revision, o.Created = current.Number, !there })
-	return nil
-}
-
-// read gets the project's files, in the one form that equal content has.
-func (p *push) read() error {
-	switch {
-	case p.Revision != 0:
-		return p.readRevision()
-	case p.Archive == nil:
-		return nil
-	}
-	files, err := project.OpenZip(bytes.NewReader(p.Archive), int64(len(p.Archive)))
-	if err != nil {
-		return invalid(problemOf(err))
-	}
-	var canonical bytes.Buffer
-	if err := project.Build(files, &canonical); err != nil {
-		return invalid(problemOf(err))
-	}
-	return p.take(canonical.Bytes())
-}
-
-// readRevision gets the files of an earlier revision.
-func (p *push) readRevision() error {
-	archive, _, err := p.adapter.Archive(p.ctx, p.Project, p.Revision)
-	if err != nil {
-		return err
-	}
-	return p.take(archive)
-}
-
-func (p *push) take(canonical []byte) error {
-	sum := sha256.Sum256(canonical)
-	p.archive, p.digest = canonical, hex.EncodeToString(sum[:])
-	p.Archive = nil // why: what was sent is not needed any more, and may be large
-	p.info.set(func(o *Outcome) { o.Digest = p.digest })
-	files, err := project.OpenZip(bytes.NewReader(canonical), int64(len(canonical)))
-	if err != nil {
-		return invalid(problemOf(err))
-	}
-	p.files = files
-	return nil
-}
-
-// problemOf is what an archive is refused for.
-func problemOf(err error) model.Problem {
-	problem := model.Problem{}
-	if !errors.As(err, &problem) {
-		problem = model.Problem{Code: "bad-archive", Message: err.Error()}
-	}
-	return problem
-}
-
-func invalid(problems ...model.Problem) error { return &PushError{Reason: Invalid, Problems: problems} }
-
-// compile compiles the project, and finds out where it is served before or after.
-func (p *push) compile() error {
-	p.compiled = compiled{path: pushPath(p.Project), project: model.Project{Name: p.Project}}
-	if p.files != nil {
-		p.compiled = p.adapter.compileFiles(pushPath(p.Project), p.Project, p.files, p.turn.memory)
-		problems := p.compiled.problems
-		if name := p.compiled.project.Name; name != p.Project && name != "" {
-			problems = append(problems, model.Problem{
-				Origin: model.Origin{File: "project.yaml"}, Code: "other-name",
-				Message: fmt.Sprintf("the project calls itself %s and is pushed as %s: push it as %s, or take the name out of project.yaml", name, p.Project, name),
-			})
-		}
-		if model.Refusing(problems) {
-			return invalid(problems...)
-		}
-	}
-	now := p.compiled.project.Labels
-	if only := p.adapter.options.Label; only != "" {
-		now = slices.DeleteFunc(slices.Clone(now), func(l string) bool { return l != only })
-	}
-	for _, label := range now {
-		if !slices.Contains(p.turn.labels, label) && !slices.Contains(p.joined, label) {
-			p.joined = append(p.joined, label)
-		}
-	}
-	p.labels = slices.Sorted(slices.Values(slices.Concat(p.turn.labels, p.joined)))
-	p.info.set(func(o *Outcome) {
-		o.Warnings = slices.Clone(p.compiled.problems)
-		o.APIs = pushedAPIs(p.compiled.project.APIs)
-		if p.files != nil && len(now) == 0 {
-			o.Warnings = append(o.Warnings, model.Problem{
-				Origin: model.Origin{File: "project.yaml"}, Severity: model.Warning, Code: "other-labels", Message: elsewhere(p.compiled, p.adapter.options.Label),
-			})
-		}
-	})
-	return nil
-}
-
-// permit asks whether the labels may be pushed to: all that the project names or has named.
-func (p *push) permit() error {
-	if p.Allowed == nil {
-		return nil
-	}
-	labels := slices.Concat(p.compiled.project.Labels, p.before.Current.Labels)
-	return p.Allowed(slices.Compact(slices.Sorted(slices.Values(labels))))
-}
-
-// claimName sees to it that no other source has the project.
-func (p *push) claimName() error {
-	if holder := p.adapter.names.claim(p.Project, pushPath(p.Project)); holder != "" {
-		return &PushError{Reason: Conflict, Words: fmt.Sprintf(
-			"the project %s comes from %s already, and a project has one source: take it out there, or push it under another name", p.Project, p.adapter.describe(holder))}
-	}
-	p.named = p.before.Current.Digest == "" // else it keeps the name whatever becomes of this
-	return nil
-}
-
-// unchanged says that all of it is served already.
-func (p *push) unchanged() bool {
-	if p.undeploys || p.digest != p.before.Current.Digest || len(p.joined) > 0 {
-		return false
-	}
-	for _, label := range p.labels {
-		l := p.adapter.lookupLoop(label)
-		if l == nil {
-			return false
-		}
-		for i, api := range p.compiled.project.APIs {
-			s, there := l.board.get(ref{p.compiled.path, api.ID()})
-			if !there || s.State != Live || s.Revision != short(p.compiled.revisions[i]) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // carry brings the push to the gateways, and commits it or takes it back.
 func (p *push) carry() (Outcome, error) {
-	if p.unchanged() && !p.refresh {
+	if p.purpose == deploying && p.unchanged() {
 		return p.confirm()
 	}
 	if p.DryRun {
 		return p.outcome(), p.try()
 	}
-	if p.record.ID == "" && !p.refresh {
+	if p.record.ID == "" && p.purpose != refreshing {
 		if err := p.begin(); err != nil {
 			return p.outcome(), err
 		}
@@ -527,7 +243,7 @@ func (p *push) try() error {
 // commit makes the push what is served from now on: first for those who come after a restart.
 func (p *push) commit() error {
 	ctx := context.WithoutCancel(p.ctx) // why: from here on there is no way back but a failing store
-	if !p.refresh {
+	if p.purpose != refreshing {
 		if err := p.acknowledge(ctx); err != nil {
 			p.rollBack()
 			return storeError(err)
@@ -617,7 +333,7 @@ func (p *push) conclude(err error) {
 	log := p.adapter.log.With("project", p.Project, "author", p.Author, "took", time.Since(p.began).Round(time.Millisecond))
 	out := p.outcome()
 	if err == nil {
-		if !p.refresh {
+		if p.purpose != refreshing {
 			log.Info("push committed", "revision", out.Revision, "rollout", out.Rollout, "gateways", len(out.Gateways))
 		}
 		p.info.finish(nil)
@@ -662,9 +378,4 @@ func storedAPIs(apis []model.API) []store.API {
 		all[i] = store.API{Name: api.Name, Version: api.Version, BasePath: api.BasePath, Hosts: api.Hosts, State: string(cmp.Or(api.State, model.Deployed))}
 	}
 	return all
-}
-
-// gate refuses what breaks consumers, if the server is told to.
-func (p *push) gate() error {
-	return nil
 }

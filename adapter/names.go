@@ -95,3 +95,10 @@ func (w *again) take() []string {
 	w.paths = nil
 	return paths
 }
+
+// owner is the path that has a name; "" is none.
+func (r *register) owner(name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.owners[name]
+}

@@ -16,6 +16,7 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	"github.com/postern-gateway/postern/adapter/diff"
 	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/adapter/store"
 	"github.com/postern-gateway/postern/internal/xds"
@@ -308,4 +309,29 @@ func TestPushToSeveralLabelsIsOne(t *testing.T) {
 	if !slices.Equal(asked, []string{"default", "partner"}) {
 		t.Errorf("asked about %v", asked)
 	}
+}
+
+func TestDiffTellsWhatAPushWouldChange(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.start(func(o *Options) { p.withStore(o); o.Pushes.RefuseBreaking = true })
+	p.until("the adapter has started", func() bool { return p.pushes.running() != nil })
+	ctx := context.Background()
+	if r, err := p.Diff(ctx, Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet")}); err != nil || r.Breaking || len(r.APIs) != 1 || len(r.Resources) == 0 {
+		t.Errorf("a new project: %+v, %v", r, err)
+	}
+	p.push(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet", "/dog")})
+	if r, err := p.Diff(ctx, Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet", "/dog", "/cat")}); err != nil || r.Breaking || len(r.APIs) != 1 ||
+		!slices.ContainsFunc(r.Resources, func(d diff.Touched) bool { return d.Type == "RouteConfiguration" && d.Name == "pets" && d.Label == "default" }) {
+		t.Errorf("one operation more: %+v, %v", r, err)
+	}
+	if r, err := p.Diff(ctx, Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet")}); err != nil || !r.Breaking {
+		t.Errorf("one operation less: %+v, %v", r, err)
+	}
+	failed := p.refused(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet")}, Breaking)
+	if len(failed.Problems) == 0 || !strings.Contains(failed.Problems[0].Message, "GET /dog") {
+		t.Errorf("problems: %+v", failed.Problems)
+	}
+	p.push(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet", "/dog", "/cat")})
+	p.push(Push{Project: "shop", Revision: 1}) // what went on once may go on again
 }

@@ -196,7 +196,7 @@ func (a *Adapter) refreshPushed(name string) {
 	if err != nil || current.Current.Digest == "" {
 		return // it is gone meanwhile
 	}
-	one, err := a.preparePush(ctx, Push{Project: name, Revision: current.Current.Number}, true)
+	one, err := a.preparePush(ctx, Push{Project: name, Revision: current.Current.Number}, refreshing)
 	if err == nil {
 		defer one.end()
 		_, err = one.carry()

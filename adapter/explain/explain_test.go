@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/explain"
+	"github.com/postern-gateway/postern/adapter/model"
 )
 
 func apis() []model.API {

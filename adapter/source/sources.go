@@ -39,7 +39,9 @@ type folders struct{ Options }
 
 func (f folders) Watch(ctx context.Context) <-chan []string { return Watch(ctx, f.Options) }
 
-func (f folders) Paths() []string { return slices.Compact(slices.Sorted(slices.Values(f.Options.Paths))) }
+func (f folders) Paths() []string {
+	return slices.Compact(slices.Sorted(slices.Values(f.Options.Paths)))
+}
 
 func (f folders) Find(path string) (Project, bool) {
 	if !slices.Contains(f.Options.Paths, path) {

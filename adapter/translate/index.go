@@ -145,13 +145,13 @@ func (x *Index) touch(d *Delta) {
 			for _, claim := range of.claims() {
 				writes["claim "+claim] = true
 			}
-			for _, key := range of.scopes {
+			for _, key := range of.scopes() {
 				writes["scope "+scopeName(key)] = true
 			}
 			for name := range of.clusters {
 				reads["cluster "+name] = true
 			}
-			if of.spread {
+			if of.spread() {
 				writes["scopes of spread APIs"] = true // why: each may shadow the others
 			}
 		}
