@@ -25,15 +25,15 @@ func newAdapter() *cobra.Command {
 	c := p.command(&cobra.Command{
 		Use:   "adapter [DIR|ZIP]…",
 		Short: "Compile projects and tell the others what to serve: one service of a gateway, apart",
-		Long: `Compiles the projects named, or the one in the working directory, watches them, and publishes them over xDS to the Envoys,
-enforcers and ratelimiters that connect, each project to those of its labels. It carries no requests itself: while it is
+		Long: `Compiles the projects named, or the one in the working directory, watches them, takes what is pushed (` + "`postern deploy`" + `), and
+publishes all of them over xDS to the Envoys, enforcers and ratelimiters that connect, each project to those of its labels. It carries no requests itself: while it is
 away, everybody goes on with what they have.
 
 A change of the configuration's issuers, or of the files with their keys, is live at once; a broken one is reported while the
 last good stays.`,
 		Example: `  postern adapter shop billing.zip --config postern.yaml --env prod`,
 		Args: func(_ *cobra.Command, args []string) error {
-			_, err := projectPaths(args) // before anything is listened on
+			_, err := watchedPaths(args) // before anything is listened on
 			return err
 		},
 	})
@@ -42,9 +42,12 @@ last good stays.`,
 }
 
 func startAdapterApart(k *call, s settings, environment string) ([]any, error) {
-	paths, err := projectPaths(k.args)
+	paths, err := watchedPaths(k.args)
 	if err != nil {
 		return nil, err
+	}
+	if len(paths) == 0 {
+		k.log.Info(onlyPushed)
 	}
 	issuers, err := k.cfg.Issuers()
 	if err != nil {

@@ -37,9 +37,11 @@ func judge(a *adapter.Adapter, projects int) func() error {
 		if judged {
 			return nil
 		}
+		if judged = a.Started(); !judged {
+			return nil
+		}
 		found := a.Status().Projects
-		judged = len(found) == projects
-		if judged && projects > 0 && !slices.ContainsFunc(found, served) {
+		if projects > 0 && len(found) == projects && !slices.ContainsFunc(found, served) {
 			return failure{exitBadInput, errors.New("no project can be served; what is wrong was told above, and `postern validate` tells it again")}
 		}
 		return nil

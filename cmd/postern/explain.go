@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/explain"
+	"github.com/postern-gateway/postern/adapter/model"
 )
 
 func newExplain() *cobra.Command {

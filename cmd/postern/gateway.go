@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/adapter/publish"
+	"github.com/postern-gateway/postern/adapter/store"
 	"github.com/postern-gateway/postern/envoy"
 	"github.com/postern-gateway/postern/envoy/relay"
 	"github.com/postern-gateway/postern/internal/config"
@@ -47,7 +50,15 @@ func (p *process) startAdapter(l net.Listener, paths []string, environment strin
 	if p.apart {
 		label = ""
 	}
+	kept, err := p.openProjects()
+	if err != nil {
+		return nil, err
+	}
 	a, err := adapter.New(adapter.Options{
+		Store: kept,
+		Pushes: adapter.PushDefaults{
+			Wait: p.cfg.Pushes.Wait, Require: publish.Require{Percent: p.cfg.Pushes.Percent()}, RefuseBreaking: p.cfg.Pushes.Breaking == "refuse",
+		},
 		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: label,
 		GRPC: p.secure(l, "", mtls.RoleEnvoy, mtls.RoleEnforcer, mtls.RoleRateLimiter), Authorize: p.authorize(),
 		Environment: environment, Lookup: os.LookupEnv, OwnAddresses: p.cfg.OwnAddresses(), AllowBackends: p.cfg.Backends.Allow,
@@ -58,6 +69,22 @@ func (p *process) startAdapter(l net.Listener, paths []string, environment strin
 	}
 	p.services.Go(func() error { return a.Run(p.ctx) })
 	return a, nil
+}
+
+// openProjects opens what was pushed before.
+func (p *process) openProjects() (*store.File, error) {
+	s, err := store.Open(store.Options{
+		Path: filepath.Join(p.folder.Path, "postern.db"), History: p.cfg.Store.History, Log: p.log.With("service", "store"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() {
+		if err := s.Close(); err != nil {
+			p.log.Error("the store was not closed properly", "err", err)
+		}
+	})
+	return s, nil
 }
 
 // findEnvoy finds the Envoy to run; the warnings are worth showing.

@@ -40,7 +40,7 @@ func newRun() *cobra.Command {
 		Use:   "run [DIR|ZIP]…",
 		Short: "Serve projects: all services and Envoy in one process",
 		Long: `Serves the projects named, or the one in the working directory, and watches them: an edit is live at once, and a
-broken edit is reported while the last good version stays.
+broken edit is reported while the last good version stays. Beside them it serves what is pushed (` + "`postern deploy`" + `).
 
 With --dev the gateway listens on this machine alone and trusts tokens that ` + "`postern token`" + ` signs.
 The first interrupt lets requests in flight finish; a second one ends at once.
@@ -79,8 +79,11 @@ func (r *runner) run(c *cobra.Command, paths []string) error {
 	if r.cfg, r.warnings, err = r.settings.load(c); err != nil {
 		return err
 	}
-	if r.paths, err = projectPaths(paths); err != nil {
+	if r.paths, err = watchedPaths(paths); err != nil {
 		return err
+	}
+	if len(r.paths) == 0 {
+		r.warnings = append(r.warnings, onlyPushed)
 	}
 	g, err := r.prepare(ctx)
 	if err != nil {
@@ -88,6 +91,18 @@ func (r *runner) run(c *cobra.Command, paths []string) error {
 	}
 	defer g.close()
 	return r.serve(ctx, g, hurry)
+}
+
+// onlyPushed is told to who has named no project.
+const onlyPushed = "no project is named, and the working directory is none: what is pushed is served; `postern init` makes a project, `postern deploy` pushes one"
+
+// watchedPaths are those named, or the working directory if it is a project. There need not be any.
+func watchedPaths(paths []string) ([]string, error) {
+	found, err := projectPaths(paths)
+	if len(paths) == 0 && err != nil {
+		return nil, nil
+	}
+	return found, err
 }
 
 // projectPaths are those named, or the working directory if it is a project.

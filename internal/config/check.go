@@ -125,6 +125,7 @@ func (l *loader) check(c *Config) {
 	if l.Part.reads("listen") {
 		l.checkSizes(c)
 		l.checkBackends(c)
+		l.checkPushes(c)
 		l.checkIssuers(c)
 	}
 	l.checkServed(c)

@@ -28,8 +28,6 @@ var laters = []later{
 	{"limits.redis.addresses", func(c *Config) bool { return len(c.Limits.Redis.Addresses) > 0 }, "limits are counted in memory", false, false},
 	{"store.kind", func(c *Config) bool { return c.Store.Kind != "file" }, "projects that others have put there would not be served", true, false},
 	{"store.etcd.endpoints", func(c *Config) bool { return len(c.Store.Etcd.Endpoints) > 0 }, "nothing is stored there", false, false},
-	{"pushes.require", func(c *Config) bool { return c.Pushes.Require != "all" }, "projects come from folders, not from pushes", false, false},
-	{"pushes.breaking", func(c *Config) bool { return c.Pushes.Breaking != "allow" }, "breaking changes would be let through", true, false},
 }
 
 // checkServed refuses keys that this build knows and does not serve, or warns of them where that is harmless.
