@@ -3,6 +3,7 @@ package publish
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,7 @@ type peer struct {
 	rejects  map[key]string // words, of the wanted version
 	behind   time.Time      // since when lacks is not empty
 	missed   int            // rollouts that waited for it in vain, in a row
+	answered bool           // it has acknowledged anything
 	finished bool           // it had everything once
 }
 
@@ -114,10 +116,20 @@ func (p *Publisher) Notify(e xds.Event) {
 }
 
 func (p *Publisher) connected(e xds.Event) {
+	p.last = max(p.last, e.Stream)
 	peer := &peer{stream: e.Stream, node: e.Node, lacks: map[key]string{}, rejects: map[key]string{}, behind: p.options.Now()}
 	for k, entry := range p.entries {
 		if types[k.typeURL] == e.Node.Role && !(entry.retired && k.typeURL == xds.RouteType) {
 			peer.lacks[k] = entry.wire.Version
+		}
+	}
+	for k, s := range p.staged { // why: it may have come to the server before a rollout began, and only now to us
+		switch {
+		case types[k.typeURL] != e.Node.Role || !s.seenBy(peer) || s.left:
+		case s.entry == nil:
+			delete(peer.lacks, k)
+		default:
+			peer.lacks[k] = s.entry.wire.Version
 		}
 	}
 	for stream, old := range p.peers {
@@ -151,23 +163,41 @@ func (p *Publisher) drop(stream uint64) {
 }
 
 func (p *Publisher) acked(peer *peer, e xds.Event) {
+	peer.answered = true
 	for _, item := range e.Resources {
 		k := key{e.TypeURL, item.Name}
 		if peer.lacks[k] == item.Version {
 			delete(peer.lacks, k)
 			delete(peer.rejects, k)
 		}
-		if entry := p.entries[k]; entry != nil && !entry.proven && entry.wire.Version == item.Version {
-			p.count(entry, -1)
-			entry.proven = true
-		}
+		p.prove(k, item.Version)
 	}
 	for _, name := range e.Removed {
-		if k := (key{e.TypeURL, name}); p.entries[k] == nil {
+		if k := (key{e.TypeURL, name}); p.view(k, peer) == nil {
 			delete(peer.lacks, k)
 		}
 	}
 	p.caughtUp(peer)
+}
+
+// prove notes that a gateway acknowledged a version.
+func (p *Publisher) prove(k key, version string) {
+	if e := p.entries[k]; e != nil && !e.proven && e.wire.Version == version {
+		p.count(e, -1)
+		e.proven = true
+	}
+	if s := p.staged[k]; s.is(version) {
+		s.entry.proven = true
+	}
+}
+
+// catchUp looks again at all peers, after something that they may have lacked is not to be had any longer.
+func (p *Publisher) catchUp() {
+	for _, peer := range p.peers {
+		if peer.answered { // else it has said nothing of anything yet
+			p.caughtUp(peer)
+		}
+	}
 }
 
 // caughtUp notes that a peer has everything, if it has.
@@ -187,21 +217,35 @@ func (p *Publisher) nacked(peer *peer, e xds.Event) {
 	}
 	for _, item := range e.Resources {
 		k := key{e.TypeURL, item.Name}
-		entry := p.entries[k]
+		entry, s := p.view(k, peer), p.staged[k]
 		if entry == nil || entry.wire.Version != item.Version {
 			continue // an older version: its successor is on the way
 		}
 		peer.rejects[k] = lastLine(e.Words)
-		if p.staged[k] == 0 {
+		switch {
+		case !s.seenBy(peer):
 			p.rejectedLate(peer, k)
+		case s.left:
+			p.unstage(k.typeURL, []string{k.name})
 		}
 	}
 }
 
-// lack notes that the peers which take a type lack this version of a resource. p.mu is held.
-func (p *Publisher) lack(k key, version string) {
+// span is the peers from one stream to another.
+type span struct{ from, to uint64 }
+
+// others are those who see what is committed of a resource.
+func (p *Publisher) others(k key) span {
+	if s := p.staged[k]; s != nil {
+		return span{s.upTo + 1, math.MaxUint64}
+	}
+	return span{0, math.MaxUint64}
+}
+
+// lack notes that the peers of a span which take a type lack this version of a resource. p.mu is held.
+func (p *Publisher) lack(k key, version string, who span) {
 	for _, peer := range p.peers {
-		if types[k.typeURL] != peer.node.Role {
+		if types[k.typeURL] != peer.node.Role || peer.stream < who.from || peer.stream > who.to {
 			continue
 		}
 		delete(peer.rejects, k)
@@ -218,7 +262,7 @@ func (p *Publisher) lack(k key, version string) {
 
 func (p *Publisher) rejection(peer *peer, k key) Rejection {
 	r := Rejection{TypeURL: k.typeURL, Name: k.name, Gateway: peer.node.ID, Role: peer.node.Role, Words: peer.rejects[k]}
-	if e := p.entries[k]; e != nil {
+	if e := p.view(k, peer); e != nil {
 		r.APIs = slices.Clone(e.apis)
 	}
 	return r
@@ -272,7 +316,7 @@ func (p *Publisher) Served() (envoys int, all bool) {
 // waits says that a peer lacks something that is committed. p.mu is held.
 func (p *Publisher) waits(peer *peer) bool {
 	for k, version := range peer.lacks {
-		if version != absent && p.staged[k] == 0 {
+		if version != absent && !p.staged[k].seenBy(peer) {
 			return true
 		}
 	}

@@ -91,13 +91,15 @@ type Publisher struct {
 	caches  map[string]*xds.Cache // by type
 
 	mu       sync.Mutex
-	entries  map[key]*entry
+	entries  map[key]*entry      // what is committed
 	unproven map[string]int      // by API: entries without proof
-	staged   map[key]int         // in rollouts under way
+	staged   map[key]*staged     // in place of entries, for those who take part in a rollout
 	peers    map[uint64]*peer    // by stream
+	last     uint64              // the greatest stream seen
 	gateways map[string]*gateway // Envoys seen lately, by node id
 	era      uint64              // grows with each retirement
 	retirees []key
+	left     []key         // staged, and left behind by their rollout
 	purged   bool          // clients no longer keep what an earlier adapter gave them
 	stir     chan struct{} // closed at the next event
 	late     []Rejection
@@ -109,7 +111,7 @@ func New(o Options) *Publisher {
 	o = o.withDefaults()
 	p := &Publisher{
 		options: o, started: o.Now(), caches: map[string]*xds.Cache{},
-		entries: map[key]*entry{}, unproven: map[string]int{}, staged: map[key]int{},
+		entries: map[key]*entry{}, unproven: map[string]int{}, staged: map[key]*staged{},
 		peers: map[uint64]*peer{}, gateways: map[string]*gateway{},
 		stir: make(chan struct{}), lateC: make(chan struct{}, 1),
 	}
@@ -187,7 +189,7 @@ func encode(resources []translate.Resource) ([]*entry, error) {
 	return entries, nil
 }
 
-// update changes one type's cache and notes who lacks what from now on. p.mu is held.
+// update changes what is committed of one type, and notes who lacks what from now on. p.mu is held.
 func (p *Publisher) update(typeURL string, put []*entry, remove []string) {
 	wire := make([]*discoveryv3.Resource, 0, len(put))
 	for _, e := range put {
@@ -195,7 +197,7 @@ func (p *Publisher) update(typeURL string, put []*entry, remove []string) {
 		if old := p.entries[k]; old != nil && old.wire.Version == e.wire.Version {
 			p.count(old, -1)
 			if old.retired && typeURL == xds.RouteType {
-				p.lack(k, e.wire.Version) // its scope comes back, and subscribes anew
+				p.lack(k, e.wire.Version, p.others(k)) // its scope comes back, and subscribes anew
 			}
 			old.apis, old.retired = e.apis, false
 			p.count(old, +1)
@@ -203,11 +205,10 @@ func (p *Publisher) update(typeURL string, put []*entry, remove []string) {
 		} else if old != nil {
 			p.count(old, -1)
 		}
-		e = &entry{wire: e.wire, apis: e.apis, proven: e.proven} // why a copy: what is put back keeps its proof
 		p.entries[k] = e
 		p.count(e, +1)
 		wire = append(wire, e.wire)
-		p.lack(k, e.wire.Version)
+		p.lack(k, e.wire.Version, p.others(k))
 	}
 	gone := remove[:0:0]
 	for _, name := range remove {
@@ -216,7 +217,7 @@ func (p *Publisher) update(typeURL string, put []*entry, remove []string) {
 			p.count(old, -1)
 			delete(p.entries, k)
 			gone = append(gone, name)
-			p.lack(k, absent)
+			p.lack(k, absent, p.others(k))
 		}
 	}
 	p.caches[typeURL].Update(wire, gone)
@@ -258,14 +259,12 @@ func (p *Publisher) retire(typeURL string, names []string) {
 			e.retired, e.retiredAt, e.era = true, p.options.Now(), p.era
 			p.retirees = append(p.retirees, k)
 			if typeURL == xds.RouteType {
-				p.lack(k, absent) // nobody has it any longer: the scope that led to it is gone
+				p.lack(k, absent, p.others(k)) // nobody has it any longer: the scope that led to it is gone
 			}
 		}
 	}
 	p.update(typeURL, nil, refused)
-	for _, peer := range p.peers {
-		p.caughtUp(peer)
-	}
+	p.catchUp()
 }
 
 func (p *Publisher) refused(k key) bool {
@@ -299,7 +298,7 @@ func (p *Publisher) Tick() {
 		switch {
 		case e == nil || !e.retired:
 			return true // gone, or in use again
-		case now.Sub(e.retiredAt) < p.options.Linger || p.staged[k] > 0 || p.inUse(e.era):
+		case now.Sub(e.retiredAt) < p.options.Linger || p.staged[k] != nil || p.inUse(e.era):
 			return false
 		}
 		out[k.typeURL] = append(out[k.typeURL], k.name)
@@ -308,6 +307,7 @@ func (p *Publisher) Tick() {
 	for typeURL, names := range out {
 		p.update(typeURL, nil, names)
 	}
+	p.tidy()
 }
 
 // Purge removes the policies and limits that a change has retired at once, whoever may still refer to them: requests by

@@ -66,7 +66,7 @@ func TestStrictRolloutEndsWithTheFirstSilentStep(t *testing.T) {
 	envoy := r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
 	r.connect("enf", xds.RoleEnforcer, xdstest.Options{})
 	quiet := r.connect("quiet", xds.RoleRateLimiter, xdstest.Options{})
-	quiet.Stall(true)
+	quiet.Become(xdstest.Silent)
 	rollout := r.Begin(strict)
 	result := rollout.Publish(t.Context(), api("a", 1))
 	wantMet(t, result, false)
@@ -86,7 +86,7 @@ func TestStrictRolloutOfAPartOfTheEnvoys(t *testing.T) {
 	for i := range 3 {
 		r.connect(fmt.Sprint("gw", i), xds.RoleEnvoy, xdstest.Options{})
 	}
-	r.connect("quiet", xds.RoleEnvoy, xdstest.Options{}).Stall(true)
+	r.connect("quiet", xds.RoleEnvoy, xdstest.Options{}).Become(xdstest.Silent)
 	for _, c := range []struct {
 		percent int
 		met     bool
@@ -128,7 +128,7 @@ func TestARejectionEndsAStrictRolloutWhateverThePercentage(t *testing.T) {
 func TestStrictRolloutInNoTime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Options{})
-	r.connect("gw", xds.RoleEnvoy, xdstest.Options{}).Stall(true)
+	r.connect("gw", xds.RoleEnvoy, xdstest.Options{}).Become(xdstest.Silent)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	rollout := r.Begin(strict)
@@ -146,7 +146,7 @@ func TestWhoIsLostIsNotWaitedFor(t *testing.T) {
 	r := newRig(t, Options{})
 	r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
 	away := r.connect("away", xds.RoleEnvoy, xdstest.Options{})
-	away.Stall(true)
+	away.Become(xdstest.Silent)
 	done := make(chan Result)
 	rollout := r.Begin(strict)
 	go func() { done <- rollout.Publish(t.Context(), api("a", 1)) }()
@@ -162,7 +162,7 @@ func TestAChangeThatEverybodyIsLostOverIsNotMet(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Options{})
 	gw := r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
-	gw.Stall(true)
+	gw.Become(xdstest.Silent)
 	done := make(chan Result)
 	rollout := r.Begin(strict)
 	go func() { done <- rollout.Publish(t.Context(), api("a", 1)) }()

@@ -3,6 +3,7 @@ package publish
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -46,8 +47,13 @@ func (p *Publisher) connects(peer *peer) bool { return p.peers[peer.stream] == p
 
 // waitsFor says whether a wave asks somebody for a verdict. The publisher's mu is held.
 func (w *wave) waitsFor(y party) bool {
-	strangerToAll := w.rollout.terms.strict() && !y.healthy
-	return !strangerToAll && y.missed < laggingAfter && !w.silent[y.peer] && w.rollout.publisher.connects(y.peer)
+	switch {
+	case w.silent[y.peer], y.missed >= laggingAfter, !w.rollout.publisher.connects(y.peer):
+		return false
+	case w.back:
+		return !w.rollout.missed[y.peer]
+	}
+	return y.healthy || !w.rollout.terms.strict()
 }
 
 // enough says that of those who were asked so far enough have taken everything.
@@ -92,6 +98,19 @@ func (w *wave) enough() bool {
 // lost says that nothing can come of a strict rollout any more. The publisher's mu is held.
 func (w *wave) lost() bool { return w.rollout.terms.strict() && !w.back && len(w.refusals()) > 0 }
 
+// published is what the rollout has published, and what it has taken back.
+func (r *Rollout) published() iter.Seq[key] {
+	return func(yield func(key) bool) {
+		for _, keys := range []map[key]bool{r.touched, r.taken} {
+			for k := range keys {
+				if !yield(k) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // refusals are those of everybody, of all that was published so far, however late. The publisher's mu is held.
 func (w *wave) refusals() []Rejection {
 	var all []Rejection
@@ -100,7 +119,7 @@ func (w *wave) refusals() []Rejection {
 		if !p.connects(y.peer) || len(y.rejects) == 0 {
 			continue
 		}
-		for k := range w.rollout.before {
+		for k := range w.rollout.published() {
 			if _, refused := y.rejects[k]; refused {
 				all = append(all, p.rejection(y.peer, k))
 			}
@@ -129,7 +148,7 @@ func (w *wave) verdict(y party) (State, string) {
 		return Lost, p.whereabouts(y.peer)
 	}
 	var lacks []key
-	for k := range w.rollout.before {
+	for k := range w.rollout.published() {
 		if words, refused := y.rejects[k]; refused {
 			return Rejected, words
 		}

@@ -6,10 +6,12 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
-// Cache holds the current resources of one type for one label. The zero value is not usable: NewCache.
+// Cache holds the resources of one type for one label: those that are committed, and in place of some of them what is
+// staged. The zero value is not usable: NewCache.
 type Cache struct {
 	mu        sync.RWMutex
 	resources map[string]*discoveryv3.Resource
+	staged    map[string]staged // by name; nil: nothing is
 	watches   map[*watch]struct{}
 	retain    bool
 }
@@ -38,12 +40,7 @@ func (c *Cache) Update(put []*discoveryv3.Resource, remove []string) {
 			changed = append(changed, r.Name)
 		}
 	}
-	if len(changed) == 0 {
-		return
-	}
-	for w := range c.watches {
-		w.mark(changed)
-	}
+	c.mark(changed, everybody)
 }
 
 // Retain keeps clients that connect with resources this cache does not have from being told to
@@ -68,23 +65,34 @@ func (c *Cache) Len() int {
 	return len(c.resources)
 }
 
-// get returns the resources of these names, nil for those that are not there.
-func (c *Cache) get(names []string) []*discoveryv3.Resource {
+// get returns what a stream sees of these names, nil for those that are not there.
+func (c *Cache) get(names []string, stream uint64) []*discoveryv3.Resource {
 	found := make([]*discoveryv3.Resource, len(names))
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for i, name := range names {
 		found[i] = c.resources[name]
+		if s, ok := c.staged[name]; ok && stream <= s.upTo {
+			found[i] = s.resource
+		}
 	}
 	return found
 }
 
-func (c *Cache) names() []string {
+// names are those of all that a stream sees.
+func (c *Cache) names(stream uint64) []string {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	names := make([]string, 0, len(c.resources))
 	for name := range c.resources {
-		names = append(names, name)
+		if s, ok := c.staged[name]; !ok || stream > s.upTo {
+			names = append(names, name)
+		}
+	}
+	for name, s := range c.staged {
+		if stream <= s.upTo && s.resource != nil {
+			names = append(names, name)
+		}
 	}
 	return names
 }
@@ -96,8 +104,8 @@ func (c *Cache) retains() bool {
 }
 
 // watch registers a stream: from now on every change marks its names and wakes it.
-func (c *Cache) watch(wake chan<- struct{}) *watch {
-	w := &watch{wake: wake}
+func (c *Cache) watch(wake chan<- struct{}, stream uint64) *watch {
+	w := &watch{wake: wake, stream: stream}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.watches[w] = struct{}{}
@@ -110,10 +118,26 @@ func (c *Cache) unwatch(w *watch) {
 	delete(c.watches, w)
 }
 
+// everybody is who a change of what is committed concerns.
+func everybody(uint64) bool { return true }
+
+// mark tells the streams that a change concerns. c.mu is held.
+func (c *Cache) mark(names []string, concerns func(stream uint64) bool) {
+	if len(names) == 0 {
+		return
+	}
+	for w := range c.watches {
+		if concerns(w.stream) {
+			w.mark(names)
+		}
+	}
+}
+
 // watch collects what changed since its stream looked last. However slow the stream, it holds each
 // name once.
 type watch struct {
-	wake chan<- struct{} // of capacity one
+	wake   chan<- struct{} // of capacity one
+	stream uint64
 
 	mu      sync.Mutex
 	changed map[string]struct{}

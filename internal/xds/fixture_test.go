@@ -38,6 +38,7 @@ type rig struct {
 	t       testing.TB
 	address string
 	events  chan Event
+	server  *Server
 
 	mu     sync.Mutex
 	caches map[string]*Cache
@@ -66,6 +67,7 @@ func (r *rig) serve(l net.Listener) {
 		Notify: func(e Event) { r.events <- e },
 		Grace:  50 * time.Millisecond,
 	})
+	r.server = s
 	g := grpc.NewServer(GRPCOptions()...)
 	s.Register(g)
 	s.RegisterSecrets(g)

@@ -99,9 +99,12 @@ func (w *world) draw(label string) []string {
 	return rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}), 0, 5, rapid.ID).Draw(w.t, label)
 }
 
-func (w *world) put() {
+func (w *world) put() { w.cache.Update(w.news("put"), nil) }
+
+// news are new versions of some resources, of which the client refuses some.
+func (w *world) news(label string) []*discoveryv3.Resource {
 	var put []*discoveryv3.Resource
-	for _, name := range w.draw("put") {
+	for _, name := range w.draw(label) {
 		w.versions++
 		item := Item{name, fmt.Sprint("v", w.versions)}
 		if rapid.IntRange(0, 3).Draw(w.t, "bad") == 0 {
@@ -109,7 +112,15 @@ func (w *world) put() {
 		}
 		put = append(put, resource(item.Name, item.Version, nil))
 	}
-	w.cache.Update(put, nil)
+	return put
+}
+
+// stage stages something for those who are connected.
+func (w *world) stage() {
+	put, remove := w.news("staged"), w.draw("staged removals")
+	w.cache.Stage(w.server.streams.Load(), put, slices.DeleteFunc(remove, func(name string) bool {
+		return slices.ContainsFunc(put, func(r *discoveryv3.Resource) bool { return r.Name == name })
+	}))
 }
 
 func (w *world) subscribe() {
@@ -197,7 +208,7 @@ func (w *world) settle() {
 		w.receive()
 	}
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		r := w.cache.get([]string{name})[0]
+		r := w.cache.get([]string{name}, w.stream.id)[0]
 		has := BaseVersion(w.has[name])
 		switch {
 		case !w.wildcard && !w.names[name]:
@@ -227,6 +238,9 @@ func TestClientAndCacheAgree(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"put":         func(*rapid.T) { w.put() },
 			"remove":      func(*rapid.T) { w.cache.Update(nil, w.draw("remove")) },
+			"stage":       func(*rapid.T) { w.stage() },
+			"commit":      func(*rapid.T) { w.cache.Commit(w.draw("committed")) },
+			"unstage":     func(*rapid.T) { w.cache.Unstage(w.draw("unstaged")) },
 			"subscribe":   func(*rapid.T) { w.subscribe() },
 			"unsubscribe": func(*rapid.T) { w.unsubscribe() },
 			"serve":       func(*rapid.T) { w.serve() },

@@ -31,7 +31,7 @@ type Item struct{ Name, Version string }
 type Event struct {
 	Kind   EventKind
 	Node   Node
-	Stream uint64 // tells two streams of one node apart
+	Stream uint64 // tells two streams of one node apart; of two streams of a server, the later has the greater number
 
 	TypeURL   string
 	Resources []Item

@@ -3,6 +3,7 @@ package xds
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -16,6 +17,10 @@ import (
 // accept by default. A single resource larger than this travels alone.
 const batchBytes = 1 << 20
 
+// maxUnanswered is how many responses of a type may be without a verdict: more than one for each of 100,000 scopes or
+// route tables, which are sent one by one. Who answers nothing at all must not fill our memory.
+const maxUnanswered = 1 << 20
+
 // partial in system_version_info, which is free text to everybody else, says that more of the first
 // fill follows.
 const partial = "partial"
@@ -26,7 +31,7 @@ type stream struct {
 	ctx    context.Context
 	send   func(*discoveryv3.DeltaDiscoveryResponse) error
 
-	id     uint64
+	id     uint64 // later streams have greater ones
 	node   Node
 	known  bool          // the node
 	wake   chan struct{} // a cache has changed
@@ -36,7 +41,7 @@ type stream struct {
 }
 
 func newStream(s *Server, ctx context.Context, send func(*discoveryv3.DeltaDiscoveryResponse) error) *stream {
-	return &stream{server: s, ctx: ctx, send: send, id: s.streams.Add(1), wake: make(chan struct{}, 1)}
+	return &stream{server: s, ctx: ctx, send: send, wake: make(chan struct{}, 1)}
 }
 
 func (s *stream) close() {
@@ -64,7 +69,7 @@ func (s *stream) request(r *discoveryv3.DeltaDiscoveryRequest) error {
 		if err := s.server.options.Authorize(s.ctx, node); err != nil {
 			return err
 		}
-		s.node, s.known = node, true
+		s.node, s.known, s.id = node, true, s.server.streams.Add(1)
 		s.notify(Event{Kind: Connected})
 	}
 	sub, first, err := s.subscription(r.TypeUrl)
@@ -93,7 +98,7 @@ func (s *stream) subscription(typeURL string) (sub *subscription, first bool, er
 	if err != nil {
 		return nil, false, err
 	}
-	sub = newSubscription(typeURL, cache, s.wake)
+	sub = newSubscription(typeURL, cache, s.wake, s.id)
 	s.subs = append(s.subs, sub)
 	slices.SortStableFunc(s.subs, func(a, b *subscription) int { return rank(a.typeURL) - rank(b.typeURL) })
 	return sub, true, nil
@@ -179,21 +184,22 @@ func (s *stream) fill(sub *subscription, names []string, first bool) error {
 // changed sends what the caches say has changed: what is referred to before what refers to it, and
 // removals last, the other way round.
 func (s *stream) changed() error {
-	removed := make([][]string, len(s.subs))
-	for i, sub := range s.subs {
+	found := make([]difference, len(s.subs))
+	for i, sub := range slices.Backward(s.subs) { // why: what refers to others changes after them, so that they are found, too
 		names, foreign := sub.watch.take()
 		if foreign {
 			names = append(names, sub.vanished()...)
 		}
-		d := sub.collect(names)
-		s.settled(sub, d)
-		removed[i] = d.removed
-		if err := s.deliver(sub, d.put); err != nil {
+		found[i] = sub.collect(names)
+		s.settled(sub, found[i])
+	}
+	for i, sub := range s.subs {
+		if err := s.deliver(sub, found[i].put); err != nil {
 			return err
 		}
 	}
 	for i, sub := range slices.Backward(s.subs) {
-		if err := s.remove(sub, removed[i]); err != nil {
+		if err := s.remove(sub, found[i].removed); err != nil {
 			return err
 		}
 	}
@@ -237,8 +243,11 @@ func (s *stream) settled(sub *subscription, d difference) {
 }
 
 func (s *stream) respond(sub *subscription, put []*discoveryv3.Resource, removed []string, mark string) error {
+	if len(sub.flights) >= maxUnanswered {
+		return status.Errorf(codes.ResourceExhausted, "%d responses about %s have no answer; connect again", len(sub.flights), sub.typeURL)
+	}
 	s.nonces++
-	nonce := strconv.FormatUint(s.nonces, 10)
+	nonce := strconv.FormatUint(s.nonces, 10) + "." + strconv.FormatUint(rand.Uint64(), 36) // why: an answer given before the question is none
 	return s.send(&discoveryv3.DeltaDiscoveryResponse{
 		SystemVersionInfo: mark,
 		TypeUrl:           sub.typeURL,

@@ -12,6 +12,7 @@ type subscription struct {
 	typeURL string
 	cache   *Cache
 	watch   *watch
+	stream  uint64 // whose it is
 
 	wildcard bool
 	names    map[string]struct{} // subscribed by name
@@ -32,9 +33,9 @@ type flight struct {
 	removed []string
 }
 
-func newSubscription(typeURL string, cache *Cache, wake chan<- struct{}) *subscription {
+func newSubscription(typeURL string, cache *Cache, wake chan<- struct{}, stream uint64) *subscription {
 	return &subscription{
-		typeURL: typeURL, cache: cache, watch: cache.watch(wake),
+		typeURL: typeURL, cache: cache, watch: cache.watch(wake, stream), stream: stream,
 		names: map[string]struct{}{}, held: map[string]string{}, flights: map[string]flight{},
 		aloft: map[string]int{}, rejected: map[string]int{},
 	}
@@ -58,13 +59,15 @@ func (s *subscription) begin(r *discoveryv3.DeltaDiscoveryRequest) []string {
 		}
 	}
 	if s.wildcard {
-		for _, name := range s.cache.names() {
+		for _, name := range s.cache.names(s.stream) {
 			look[name] = struct{}{}
 		}
 	}
 	maps.DeleteFunc(s.held, func(name, _ string) bool { return !s.wants(name) }) // it may drop those any time
-	if !s.cache.retains() {
-		for _, name := range s.vanished() {
+	retains := s.cache.retains()
+	for _, name := range s.vanished() {
+		s.held[name] = unsure // why: if it comes back, nobody but the client says that it has it
+		if !retains {
 			look[name] = struct{}{}
 		}
 	}
@@ -78,7 +81,7 @@ func (s *subscription) subscribe(names []string) []string {
 	for _, name := range names {
 		if name == Wildcard {
 			s.wildcard = true
-			look = append(look, s.cache.names()...)
+			look = append(look, s.cache.names(s.stream)...)
 			for name := range s.aloft { // it may arrive, and be taken, after all
 				if _, has := s.held[name]; !has {
 					s.held[name] = unsure
@@ -136,7 +139,7 @@ func (s *subscription) wants(name string) bool {
 func (s *subscription) vanished() []string {
 	held := sortedKeys(s.held)
 	var gone []string
-	for i, r := range s.cache.get(held) {
+	for i, r := range s.cache.get(held, s.stream) {
 		if r == nil {
 			gone = append(gone, held[i])
 		}
@@ -156,7 +159,7 @@ type difference struct {
 func (s *subscription) collect(names []string) difference {
 	slices.Sort(names)
 	var d difference
-	for i, r := range s.cache.get(names) {
+	for i, r := range s.cache.get(names, s.stream) {
 		name := names[i]
 		held, has := s.held[name]
 		switch {

@@ -1,5 +1,5 @@
 // Package xdstest is a gateway for tests: it takes delta xDS as an Envoy, an enforcer or a ratelimiter
-// would, and does to each resource what the test says. It must not import the adapter.
+// would, or refuses, stalls, leaves and lies as its Behaviour says. It must not import the adapter.
 package xdstest
 
 import (
@@ -14,9 +14,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
@@ -37,21 +35,48 @@ type Options struct {
 	Silent bool
 	// Have is what the gateway has from an earlier life, as its State.
 	Have map[string]map[string]string
+	// Behaviour is what else it does; Refuse and Silent go before it.
+	Behaviour Behaviour
 }
 
 // Gateway is a connected gateway.
 type Gateway struct {
-	t       testing.TB
-	options Options
-	stream  discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
-	close   func()
+	t      testing.TB
+	node   xds.Node
+	client discoveryv3.AggregatedDiscoveryServiceClient
+	ctx    context.Context // until it is closed
+	close  func()
 
-	mu       sync.Mutex
-	stalled  bool
-	versions map[string]map[string]string // by type, by name
-	log      []string
-	bytes    int
-	changed  chan struct{}
+	sending sync.Mutex // one request after the other
+	running sync.WaitGroup
+
+	mu         sync.Mutex
+	behaviour  Behaviour
+	session    *session
+	unanswered []withheld
+	versions   map[string]map[string]string // by type, by name
+	log        []string
+	bytes      int
+	changed    chan struct{}
+}
+
+// session is one stream.
+type session struct {
+	stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// withheld is an answer that was not given.
+type withheld struct {
+	session *session
+	answer  *discoveryv3.DeltaDiscoveryRequest
+}
+
+// Join connects a gateway that behaves like this to "unix:/path" or "host:port" until the test ends.
+func Join(t testing.TB, address string, node xds.Node, b Behaviour) *Gateway {
+	t.Helper()
+	return Connect(t, address, Options{Node: node, Behaviour: b})
 }
 
 // Connect connects a gateway to "unix:/path" or "host:port" until the test ends.
@@ -64,28 +89,94 @@ func Connect(t testing.TB, address string, o Options) *Gateway {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
-	if err != nil {
-		t.Fatal(err)
+	g := &Gateway{
+		t: t, node: o.Node, client: discoveryv3.NewAggregatedDiscoveryServiceClient(conn), ctx: ctx,
+		behaviour: o.Behaviour, versions: map[string]map[string]string{}, changed: make(chan struct{}),
 	}
-	g := &Gateway{t: t, options: o, stream: stream, versions: map[string]map[string]string{}, changed: make(chan struct{})}
+	if o.Refuse != nil {
+		g.behaviour.Refuse = o.Refuse
+	}
+	if o.Silent {
+		g.behaviour.Stall = Always
+	}
 	for typeURL, have := range o.Have {
 		g.versions[typeURL] = maps.Clone(have)
 	}
-	done := make(chan struct{})
-	g.close = sync.OnceFunc(func() { cancel(); <-done; _ = conn.Close() })
-	g.begin()
-	go func() { defer close(done); g.run() }()
+	g.close = sync.OnceFunc(func() { cancel(); g.running.Wait(); _ = conn.Close() })
 	t.Cleanup(g.close)
+	if err := g.open(); err != nil {
+		t.Fatal(err)
+	}
 	return g
 }
 
-// Close ends the connection.
+// Close ends the connection for good.
 func (g *Gateway) Close() { g.close() }
 
-func (g *Gateway) begin() {
+// Leave ends the stream. What the gateway has, it keeps.
+func (g *Gateway) Leave() {
+	g.mu.Lock()
+	s := g.session
+	g.mu.Unlock()
+	if s != nil {
+		s.cancel()
+		<-s.ended
+	}
+}
+
+// Return leaves, if it has not, and opens a stream anew with what the gateway has, or says it has.
+func (g *Gateway) Return() {
+	g.t.Helper()
+	g.Leave()
+	if err := g.open(); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// Become changes what the gateway does from now on.
+func (g *Gateway) Become(b Behaviour) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.behaviour = b
+}
+
+// Answer gives the answers that were withheld on this stream.
+func (g *Gateway) Answer() {
+	g.mu.Lock()
+	all := g.unanswered
+	g.unanswered = nil
+	g.mu.Unlock()
+	for _, w := range all {
+		g.send(w.session, w.answer)
+	}
+}
+
+// open opens a stream and begins to follow it.
+func (g *Gateway) open() error {
+	ctx, cancel := context.WithCancel(g.ctx)
+	stream, err := g.client.DeltaAggregatedResources(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	s := &session{stream: stream, cancel: cancel, ended: make(chan struct{})}
+	g.mu.Lock()
+	g.session, g.unanswered = s, nil
+	g.mu.Unlock()
+	g.begin(s)
+	g.running.Go(func() {
+		defer close(s.ended)
+		defer cancel()
+		if g.follow(s) && g.ctx.Err() == nil {
+			_ = g.open() // if it fails, it is not back, which is all a gateway can say
+		}
+	})
+	return nil
+}
+
+func (g *Gateway) begin(s *session) {
 	var types []string
-	switch g.options.Node.Role {
+	switch g.node.Role {
 	case xds.RoleEnforcer:
 		types = []string{posternv1.PolicyType, posternv1.IssuerType}
 	case xds.RoleRateLimiter:
@@ -93,76 +184,95 @@ func (g *Gateway) begin() {
 	default:
 		types = []string{xds.ClusterType, xds.ListenerType, xds.ScopeType}
 	}
+	have := g.State()
+	g.mu.Lock()
+	if claim := g.behaviour.Claim; claim != nil {
+		have = claim(have)
+	}
+	g.mu.Unlock()
 	for i, typeURL := range types {
-		r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, InitialResourceVersions: g.versions[typeURL]}
+		r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, InitialResourceVersions: have[typeURL]}
 		if i == 0 {
-			r.Node = g.options.Node.Proto()
+			r.Node = g.node.Proto()
 		}
-		g.send(r)
+		g.send(s, r)
 	}
 	// why of the scopes: one may have been taken just before the connection ended, and its route table not
-	if scopes := g.versions[xds.ScopeType]; len(scopes) > 0 {
-		g.send(&discoveryv3.DeltaDiscoveryRequest{
-			TypeUrl: xds.RouteType, InitialResourceVersions: g.versions[xds.RouteType],
+	if scopes := have[xds.ScopeType]; len(scopes) > 0 {
+		g.send(s, &discoveryv3.DeltaDiscoveryRequest{
+			TypeUrl: xds.RouteType, InitialResourceVersions: have[xds.RouteType],
 			ResourceNamesSubscribe: slices.Sorted(maps.Keys(scopes)), // scopes and their routes have one name
 		})
 	}
 }
 
-func (g *Gateway) send(r *discoveryv3.DeltaDiscoveryRequest) {
-	_ = g.stream.Send(r) // a broken stream shows where it is read
+func (g *Gateway) send(s *session, r *discoveryv3.DeltaDiscoveryRequest) {
+	g.sending.Lock()
+	defer g.sending.Unlock()
+	_ = s.stream.Send(r) // a broken stream shows where it is read
 }
 
-func (g *Gateway) run() {
+// follow takes what comes until the stream ends; returns says that it is to be opened again.
+func (g *Gateway) follow(s *session) (returns bool) {
 	for {
-		m, err := g.stream.Recv()
+		m, err := s.stream.Recv()
 		if err != nil {
-			return
+			return false
+		}
+		g.mu.Lock()
+		b := g.behaviour
+		g.mu.Unlock()
+		if b.Leave != nil && b.Leave(m) {
+			return b.Returns
 		}
 		answer := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: m.TypeUrl, ResponseNonce: m.Nonce}
-		words := g.refusal(m)
+		words := b.refusal(m)
 		if words != "" {
-			answer.ErrorDetail = &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: words}
+			answer.ErrorDetail = refused(words)
 		}
 		// why before: who sees the state may rely on everything having been sent
 		if words == "" {
-			g.followScopes(m)
+			g.followScopes(s, m)
 		}
-		if !g.options.Silent && !g.stalls() {
-			g.send(answer)
+		if b.Before != nil {
+			g.sendAll(s, b.Before(m))
+		}
+		g.answer(s, b, m, answer)
+		if b.After != nil {
+			g.sendAll(s, b.After(m))
 		}
 		g.take(m, words == "")
 	}
 }
 
-// Stall makes the gateway take everything and answer nothing, or answer again what comes from now on.
-func (g *Gateway) Stall(on bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.stalled = on
-}
-
-func (g *Gateway) stalls() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.stalled
-}
-
-func (g *Gateway) refusal(m *discoveryv3.DeltaDiscoveryResponse) string {
-	var all []string
-	for _, r := range m.Resources {
-		if g.options.Refuse == nil {
-			break
-		}
-		if words := g.options.Refuse(m.TypeUrl, r); words != "" {
-			all = append(all, words)
-		}
+func (g *Gateway) sendAll(s *session, all []*discoveryv3.DeltaDiscoveryRequest) {
+	for _, r := range all {
+		g.send(s, r)
 	}
-	return strings.Join(all, "\n")
+}
+
+// answer answers now, later or never.
+func (g *Gateway) answer(s *session, b Behaviour, m *discoveryv3.DeltaDiscoveryResponse, answer *discoveryv3.DeltaDiscoveryRequest) {
+	switch {
+	case b.Stall != nil && b.Stall(m):
+		g.mu.Lock()
+		g.unanswered = append(g.unanswered, withheld{s, answer})
+		g.mu.Unlock()
+	case b.Delay > 0:
+		g.running.Go(func() {
+			select {
+			case <-time.After(b.Delay):
+				g.send(s, answer)
+			case <-g.ctx.Done():
+			}
+		})
+	default:
+		g.send(s, answer)
+	}
 }
 
 // followScopes asks for the route tables of new scopes, and for those of gone ones no more.
-func (g *Gateway) followScopes(m *discoveryv3.DeltaDiscoveryResponse) {
+func (g *Gateway) followScopes(s *session, m *discoveryv3.DeltaDiscoveryResponse) {
 	if m.TypeUrl != xds.ScopeType {
 		return
 	}
@@ -173,7 +283,7 @@ func (g *Gateway) followScopes(m *discoveryv3.DeltaDiscoveryResponse) {
 		}
 	}
 	if len(r.ResourceNamesSubscribe)+len(r.ResourceNamesUnsubscribe) > 0 {
-		g.send(r)
+		g.send(s, r)
 	}
 }
 
@@ -268,7 +378,7 @@ func (g *Gateway) Wait(what string, holds func(have map[string]map[string]string
 		select {
 		case <-changed:
 		case <-timeout:
-			g.t.Fatalf("gateway %s: %s: not within %v; it has %v", g.options.Node.ID, what, Patience, g.State())
+			g.t.Fatalf("gateway %s: %s: not within %v; it has %v", g.node.ID, what, Patience, g.State())
 		}
 	}
 }
