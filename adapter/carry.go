@@ -91,7 +91,7 @@ func (p *push) begin() error {
 		expect = p.before.Current.Number
 	}
 	c.Expect = &expect
-	record, err := p.adapter.pushes.store.Begin(p.ctx, c)
+	record, err := p.adapter.pushes.store.Begin(context.WithoutCancel(p.ctx), c) // why: who stops waiting must know whether it has begun
 	if claimed := new(store.ClaimedError); errors.As(err, &claimed) {
 		if err := p.try(); err != nil { // which names both places
 			return err

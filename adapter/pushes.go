@@ -217,6 +217,8 @@ func storeError(err error) *PushError {
 		return &PushError{Reason: Busy, Words: err.Error()}
 	case errors.As(err, &stale):
 		return &PushError{Reason: Outdated, Words: err.Error()}
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return &PushError{Reason: Busy, Words: "there was not time enough; nothing was told to a gateway"}
 	case errors.Is(err, store.ErrUnknown):
 		return &PushError{Reason: Unknown, Words: err.Error()}
 	}
