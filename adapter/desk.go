@@ -94,14 +94,15 @@ func (d *desk) named(c *compiled) {
 		d.releaseName(c.path)
 	case c.refused():
 	default:
-		if holder := d.names.claim(name, c.path); holder != "" {
+		holder, next := d.names.claim(name, c.path)
+		if holder != "" {
 			d.names.wait(name, c.path)
 			c.problems = append(c.problems, model.Problem{Origin: model.Origin{File: "project.yaml"}, Code: "source-conflict", Message: fmt.Sprintf(
 				"the project %s comes from %s already, and a project has one source: this one is %s; take one of them away, or give one another name in its project.yaml",
 				name, d.describe(holder), d.describe(c.path))})
 			return
 		}
-		d.revisit(d.names.release(c.path, name))
+		d.revisit(next)
 	}
 }
 

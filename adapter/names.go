@@ -17,15 +17,19 @@ func newRegister() *register {
 	return &register{owners: map[string]string{}, names: map[string]string{}, waiting: map[string][]string{}}
 }
 
-// claim gives a name to a path, or returns the path that has it.
-func (r *register) claim(name, path string) (holder string) {
+// claim gives a name to a path in place of the one it has, and returns the paths that wanted that one; or it returns who
+// has the name.
+func (r *register) claim(name, path string) (holder string, next []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if owner := r.owners[name]; owner != "" && owner != path {
-		return owner
+		return owner, nil
+	}
+	if r.names[path] != name {
+		next = r.free(path)
 	}
 	r.owners[name], r.names[path] = path, name
-	return ""
+	return "", next
 }
 
 // wait has a path asked for again when a name becomes free.
@@ -37,17 +41,18 @@ func (r *register) wait(name, path string) {
 	}
 }
 
-// release takes from a path the name it has, unless it is this one, and returns the paths that wanted it.
-func (r *register) release(path, but string) (next []string) {
+// release takes from a path the name it has, and returns the paths that wanted it.
+func (r *register) release(path string) (next []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.free(path)
+}
+
+func (r *register) free(path string) (next []string) {
 	name := r.names[path]
-	if name == "" || name == but {
-		return nil
-	}
+	next = r.waiting[name]
 	delete(r.names, path)
 	delete(r.owners, name)
-	next = r.waiting[name]
 	delete(r.waiting, name)
 	return next
 }
@@ -64,7 +69,7 @@ func (a *Adapter) describe(path string) string {
 }
 
 // releaseName frees the name that a path has, and has those looked at again that wanted it.
-func (a *Adapter) releaseName(path string) { a.revisit(a.names.release(path, "")) }
+func (a *Adapter) releaseName(path string) { a.revisit(a.names.release(path)) }
 
 // revisit has paths compiled again, by the desk.
 func (a *Adapter) revisit(paths []string) {

@@ -282,7 +282,7 @@ func (p *push) permit() error {
 
 // claimName sees to it that no other source has the project.
 func (p *push) claimName() error {
-	if holder := p.adapter.names.claim(p.Project, pushPath(p.Project)); holder != "" {
+	if holder, _ := p.adapter.names.claim(p.Project, pushPath(p.Project)); holder != "" {
 		return &PushError{Reason: Conflict, Words: fmt.Sprintf(
 			"the project %s comes from %s already, and a project has one source: take it out there, or push it under another name", p.Project, p.adapter.describe(holder))}
 	}

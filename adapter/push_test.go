@@ -335,3 +335,47 @@ func TestDiffTellsWhatAPushWouldChange(t *testing.T) {
 	p.push(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet", "/dog", "/cat")})
 	p.push(Push{Project: "shop", Revision: 1}) // what went on once may go on again
 }
+
+func TestAProjectHasOneSource(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.begun()
+	p.push(Push{Project: "a", Archive: one(t, "pets", "/pets", "/pet")})
+	p.push(Push{Project: "b", Archive: one(t, "dogs", "/dogs", "/dog")})
+	p.stop()
+	p.closeStore()
+
+	// why at a restart: folders are there before what was pushed
+	p.api("b", "cats", "/cats", "/cat")
+	p.begun("b")
+	info, err := p.Project(context.Background(), "b")
+	if err != nil || !strings.HasPrefix(info.Source, "folder ") || info.State != Live {
+		t.Fatalf("b is %+v, %v", info, err)
+	}
+	conflict := func() bool {
+		for _, s := range p.Status().Projects {
+			if s.Path == "push:b" {
+				return s.State == Rejected && len(s.Problems) > 0 && s.Problems[len(s.Problems)-1].Code == "source-conflict"
+			}
+		}
+		return false
+	}
+	if !conflict() {
+		t.Errorf("the conflict is not told: %+v", p.Status().Projects)
+	}
+	p.refused(Push{Project: "b", Archive: one(t, "dogs", "/dogs", "/dog")}, Conflict)
+
+	p.write("b/project.yaml", "name: other\n")
+	p.until("the name is free, and what was pushed is back", func() bool {
+		info, err := p.Project(context.Background(), "b")
+		return err == nil && info.Source == "push" && info.State == Live && len(info.APIs) == 1 && info.APIs[0].Name == "dogs"
+	})
+	p.write("b/project.yaml", "name: a\n")
+	p.until("the folder has taken a name that is taken", func() bool {
+		return slices.ContainsFunc(p.Status().Projects, func(s ProjectStatus) bool {
+			return s.Path == p.path("b") && len(s.Problems) > 0 && strings.Contains(fmt.Sprint(s.Problems), "a push")
+		})
+	})
+	p.push(Push{Project: "a"})
+	p.untilState("b", "cats/1.0.0", Live)
+}
