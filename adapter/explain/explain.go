@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/translate"
@@ -43,18 +44,21 @@ func ParseRequest(line string, headers []string) (Request, error) {
 
 // Answer is what would happen.
 type Answer struct {
-	Status    int      `json:"status"` // 200: the operation takes it; else what the gateway answers by itself
-	Request   string   `json:"request"`
-	API       string   `json:"api,omitempty"`
-	Project   string   `json:"project,omitempty"`
-	Origin    string   `json:"origin,omitempty"` // of the operation, in the project
-	Operation string   `json:"operation,omitempty"`
-	State     string   `json:"state,omitempty"` // of the operation, or of the API where no operation takes the request
-	Allow     []string `json:"allow,omitempty"`
-	Auth      []string `json:"auth,omitempty"` // steps, one of which must hold
-	Limits    []Limit  `json:"limits,omitempty"`
-	Clusters  []string `json:"clusters,omitempty"`
-	Backends  []string `json:"backends,omitempty"` // the URLs the request would be sent to
+	Status    int    `json:"status"` // 200: the operation takes it; else what the gateway answers by itself
+	Request   string `json:"request"`
+	API       string `json:"api,omitempty"`
+	Project   string `json:"project,omitempty"`
+	Origin    string `json:"origin,omitempty"` // of the operation, in the project
+	Operation string `json:"operation,omitempty"`
+	State     string `json:"state,omitempty"` // of the operation, or of the API where no operation takes the request
+	// Deprecated says so, with the date if there is one; Sunset is when the operation ends. Dates are RFC 3339.
+	Deprecated string   `json:"deprecated,omitempty"`
+	Sunset     string   `json:"sunset,omitempty"`
+	Allow      []string `json:"allow,omitempty"`
+	Auth       []string `json:"auth,omitempty"` // steps, one of which must hold
+	Limits     []Limit  `json:"limits,omitempty"`
+	Clusters   []string `json:"clusters,omitempty"`
+	Backends   []string `json:"backends,omitempty"` // the URLs the request would be sent to
 }
 
 // Limit is one that counts the request.
@@ -78,6 +82,7 @@ func Explain(apis []model.API, s model.Settings, r Request) Answer {
 	}
 	o := found.Operation
 	a.Operation, a.Origin, a.State = o.ID(), o.Origin.String(), string(found.API.StateOf(*o))
+	a.Deprecated, a.Sunset = lifespan(o.Lifespan)
 	if found.Status != http.StatusOK { // nobody is asked, nothing is counted, and no backend sees it
 		return a
 	}
@@ -87,6 +92,19 @@ func Explain(apis []model.API, s model.Settings, r Request) Answer {
 		a.Backends = append(a.Backends, url(e)+rest(found.BasePath, r.Path))
 	}
 	return a
+}
+
+func lifespan(l model.Lifespan) (deprecated, sunset string) {
+	switch {
+	case l.Deprecated && l.Since.IsZero():
+		deprecated = "yes"
+	case l.Deprecated:
+		deprecated = "since " + l.Since.Format(time.RFC3339)
+	}
+	if !l.Sunset.IsZero() {
+		sunset = l.Sunset.Format(time.RFC3339)
+	}
+	return deprecated, sunset
 }
 
 // published reads off what would be published for this operation alone what its limits and clusters are called.
@@ -195,6 +213,11 @@ func (a Answer) Write(w io.Writer) error {
 	row("project", a.Project)
 	row("operation", a.Operation)
 	row("defined", a.Origin)
+	if a.State != string(model.Deployed) {
+		row("state", a.State)
+	}
+	row("deprecated", a.Deprecated)
+	row("sunset", a.Sunset)
 	row("auth", a.Auth...)
 	for i, l := range a.Limits {
 		name := ""

@@ -40,6 +40,43 @@ func answer(t *testing.T, line string, headers ...string) explain.Answer {
 	return explain.Explain(apis(), model.Settings{Routing: model.Routing{Segment: 1}, OnFailure: model.FailLocal}, r)
 }
 
+// TestLife: a state is the whole answer, and the end of what is served is told.
+func TestLife(t *testing.T) {
+	t.Parallel()
+	end := time.Date(2035, 1, 31, 0, 0, 0, 0, time.UTC)
+	a := apis()[0]
+	a.State, a.Aliases = model.Deployed, []string{"/pets"}
+	a.Operations[0].State = model.Retired
+	a.Operations[1].Lifespan = model.Lifespan{Deprecated: true, Sunset: end}
+	a.Operations[2].Lifespan = model.Lifespan{Deprecated: true, Since: end}
+	for line, want := range map[string]string{
+		"GET /pets/pet/7": "request    GET /pets/pet/7\napi        pets/1\nproject    shop\noperation  GET /pet/{id}\ndefined    api_definitions/pets.yaml:9:5\n" +
+			"deprecated yes\nsunset     2035-01-31T00:00:00Z\nauth ",
+		"GET /pets/1/open":      "deprecated since 2035-01-31T00:00:00Z\nauth ",
+		"DELETE /pets/1/pet/7/": "answer     410: it is retired\napi        pets/1\nproject    shop\noperation  DELETE /pet/{id}\nstate      retired\n",
+	} {
+		r, err := explain.ParseRequest(line, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		found := explain.Explain([]model.API{a}, model.Settings{}, r)
+		if err := found.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) || found.Status == 410 && len(found.Backends)+len(found.Auth)+len(found.Clusters) > 0 {
+			t.Errorf("%s: got\n%s", line, &b)
+		}
+		if line == "GET /pets/pet/7" && found.Backends[0] != "https://b.example:443/v2/pet/7" {
+			t.Errorf("%s goes to %v", line, found.Backends)
+		}
+	}
+	a.State = model.Blocked
+	if found := explain.Explain([]model.API{a}, model.Settings{}, explain.Request{Method: "GET", Path: "/pets/none"}); found.Status != 503 || found.State != "blocked" {
+		t.Errorf("a path of a blocked API: %+v", found)
+	}
+}
+
 func TestServed(t *testing.T) {
 	t.Parallel()
 	a := answer(t, "get /pets/1/pet/7?x=y", "Authorization: Bearer x")

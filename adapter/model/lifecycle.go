@@ -53,23 +53,23 @@ func (a API) StateOf(o Operation) Lifecycle {
 // At is the API at a moment: operations whose sunset has come are retired, and so is an API that has no others. Next is
 // when the answer changes by itself; zero is never. The API itself stays as it is, so that it can be asked again.
 func (a API) At(now time.Time) (at API, next time.Time) {
-	open, ended := false, false
-	operations := slices.Clone(a.Operations)
-	for i := range operations {
-		o := &operations[i]
-		switch sunset := o.Lifespan.Sunset; {
-		case sunset.IsZero():
-		case !sunset.After(now):
-			o.State, ended = Retired, true
-		case next.IsZero() || sunset.Before(next):
+	for _, o := range a.Operations {
+		if sunset := o.Lifespan.Sunset; sunset.After(now) && (next.IsZero() || sunset.Before(next)) {
 			next = sunset
+		}
+	}
+	if !a.RetiredBy(now) {
+		return a, next
+	}
+	a.Operations = slices.Clone(a.Operations)
+	open := false
+	for i := range a.Operations {
+		o := &a.Operations[i]
+		if o.Lifespan.endedBy(now) {
+			o.State = Retired
 		}
 		open = open || o.State != Retired
 	}
-	if !ended {
-		return a, next
-	}
-	a.Operations = operations
 	if !open {
 		a.State = Retired
 	}
@@ -78,10 +78,10 @@ func (a API) At(now time.Time) (at API, next time.Time) {
 
 // RetiredBy says that the sunset of an operation has come by then.
 func (a API) RetiredBy(now time.Time) bool {
-	return slices.ContainsFunc(a.Operations, func(o Operation) bool {
-		return !o.Lifespan.Sunset.IsZero() && !o.Lifespan.Sunset.After(now)
-	})
+	return slices.ContainsFunc(a.Operations, func(o Operation) bool { return o.Lifespan.endedBy(now) })
 }
+
+func (l Lifespan) endedBy(now time.Time) bool { return !l.Sunset.IsZero() && !l.Sunset.After(now) }
 
 // BasePaths are all base paths of the API, its own first.
 func (a API) BasePaths() []string {

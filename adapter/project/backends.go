@@ -15,8 +15,8 @@ const (
 )
 
 // production finds where an operation's requests go: the innermost x-wso2-production-endpoints, else the innermost
-// absolute servers.
-func (d *definition) production(p place) model.Backend {
+// absolute servers. Where the operation's state is not served, none are needed.
+func (d *definition) production(p place, closed bool) model.Backend {
 	said := d.saidURLs("production")
 	if n, l := p.inner(productionKey); n != nil && (l != atAPI || said == nil) {
 		return *d.endpoints(n)
@@ -24,7 +24,7 @@ func (d *definition) production(p place) model.Backend {
 	if said != nil {
 		return *d.saidEndpoints(said, d.api().at(productionKey))
 	}
-	if n, _ := p.inner(sandboxKey); n != nil {
+	if n, _ := p.inner(sandboxKey); n != nil && !closed {
 		d.refuse(n.keyAt(), "no-production-endpoints",
 			"only sandbox endpoints are declared here; add %s too, for server URLs do not stand in for it then", productionKey)
 		return model.Backend{}
@@ -34,7 +34,9 @@ func (d *definition) production(p place) model.Backend {
 			return *b
 		}
 	}
-	d.withoutBackend++
+	if !closed {
+		d.withoutBackend++
+	}
 	return model.Backend{}
 }
 

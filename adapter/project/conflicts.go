@@ -19,14 +19,28 @@ func (c *compiler) conflicts(apis []model.API) {
 				a.ID(), other.Origin.File, manifestFile)
 		}
 		byID[a.ID()] = a
-		for _, other := range byBase[a.BasePath] {
-			if host, shared := sharedHost(a.Hosts, other.Hosts); shared {
-				c.refuse(a.Origin, "duplicate-base-path", "%s%s is the base path of this API and of the one in %s; give one another basePath or other hosts in %s",
-					host, a.BasePath, other.Origin.File, manifestFile)
-				break
-			}
+		for _, base := range a.BasePaths() {
+			c.conflict(a, base, byBase[base])
+			byBase[base] = append(byBase[base], a)
 		}
-		byBase[a.BasePath] = append(byBase[a.BasePath], a)
+	}
+}
+
+// conflict refuses an API at a base path that one of others has on the same host.
+func (c *compiler) conflict(a model.API, base string, others []model.API) {
+	for _, other := range others {
+		host, shared := sharedHost(a.Hosts, other.Hosts)
+		if !shared {
+			continue
+		}
+		if base != a.BasePath && base != other.BasePath {
+			c.refuse(a.Origin, "two-defaults", "%s%s is where this API is the default version, and the one in %s is, too; take default: true from one of them in %s",
+				host, base, other.Origin.File, manifestFile)
+		} else {
+			c.refuse(a.Origin, "duplicate-base-path", "%s%s is the base path of this API and of the one in %s; give one another basePath or other hosts in %s",
+				host, base, other.Origin.File, manifestFile)
+		}
+		return
 	}
 }
 

@@ -68,16 +68,18 @@ func (d *definition) compile() model.API {
 		Title:    d.root.get("info").get("title").scalar(),
 		BasePath: d.basePath(version),
 		Hosts:    d.hosts(d.said.get("hosts")),
+		State:    d.apiState(),
 		Limits:   uniqueLimits(d.limits(d.api(), model.PerAPI)),
 		Origin:   model.Origin{File: d.file, Line: d.root.line, Column: d.root.column},
 	}
+	api.Aliases = d.aliases(api.BasePath, version)
 	if len(api.Hosts) == 0 {
 		api.Hosts = d.manifest.hosts
 	}
 	api.Tier, _ = d.tier(d.api(), model.PerAPI)
 	d.transports()
 	d.namedEndpoints()
-	api.Operations = d.operations()
+	api.Operations = d.operations(api.State)
 	api.CORS = d.cors(methodsOf(api.Operations))
 	d.judge()
 	return api
@@ -128,7 +130,7 @@ func majorMinor(version, want string) bool {
 var methods = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 // operations reads all paths; they are sorted by path, then method.
-func (d *definition) operations() []model.Operation {
+func (d *definition) operations(state model.Lifecycle) []model.Operation {
 	var out []model.Operation
 	var all []routed
 	paths := d.root.get("paths")
@@ -154,7 +156,7 @@ func (d *definition) operations() []model.Operation {
 				continue
 			}
 			before := d.withoutBackend
-			o := d.operation(strings.ToUpper(method), m.key, place{api: d.root, path: item, operation: n})
+			o := d.operation(strings.ToUpper(method), m.key, place{api: d.root, path: item, operation: n}, state)
 			out = append(out, o)
 			if d.withoutBackend == 1 && before == 0 {
 				first = n.keyAt()
@@ -237,17 +239,21 @@ func (d *definition) pathItem(m *node) *node {
 	return m
 }
 
-func (d *definition) operation(method, path string, p place) model.Operation {
+// operation reads one, of an API in a state.
+func (d *definition) operation(method, path string, p place, state model.Lifecycle) model.Operation {
 	d.lint(p.operation, atOperation)
 	o := model.Operation{
-		Method:     method,
-		Path:       path,
-		Security:   d.security(p),
-		Production: d.production(p),
-		Sandbox:    d.sandbox(p),
-		Limits:     d.operationLimits(p),
-		Origin:     p.operation.keyAt(),
+		Method:   method,
+		Path:     path,
+		Security: d.security(p),
+		Sandbox:  d.sandbox(p),
+		Limits:   d.operationLimits(p),
+		State:    d.operationState(p, state),
+		Lifespan: d.lifespan(p),
+		Origin:   p.operation.keyAt(),
 	}
+	closed := model.API{State: state}.StateOf(o).Status() != 0
+	o.Production = d.production(p, closed)
 	o.Tier, o.Untiered = d.operationTier(p)
 	return o
 }

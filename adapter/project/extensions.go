@@ -75,8 +75,10 @@ var extensions = map[string]extension{
 	"x-postern-authorize":                     {levels: everywhere, strict: true, refused: true, unserved: "expressions are not evaluated"},
 	"x-postern-allow-ips":                     {levels: everywhere, strict: true, refused: true, unserved: "callers are not told apart by address"},
 	"x-postern-deny-ips":                      {levels: everywhere, strict: true, refused: true, unserved: "callers are not told apart by address"},
-	"x-postern-state":                         {levels: atAPI, strict: true, refused: true, unserved: "every API of a project is served"},
-	"x-postern-sunset":                        {levels: everywhere, unserved: "no Sunset header is sent and the date is not acted on"},
+	"x-postern-state":                         {levels: everywhere, kinds: []kind{text}, strict: true},
+	"x-postern-deprecated":                    {levels: everywhere, kinds: []kind{boolean, text}, strict: true},
+	"x-postern-deprecation-link":              {levels: everywhere, kinds: []kind{text}},
+	"x-postern-sunset":                        {levels: everywhere, kinds: []kind{text}, strict: true},
 	"x-wso2-pass-request-payload-to-enforcer": {levels: atAPI, kinds: []kind{boolean}, unserved: "no policy reads bodies"},
 }
 

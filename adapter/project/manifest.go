@@ -34,7 +34,7 @@ type manifest struct {
 
 var (
 	manifestKeys   = []string{"name", "labels", "hosts", "definitions"}
-	definitionKeys = []string{"name", "version", "basePath", "hosts", "production", "sandbox", "clientCertificates", "default"}
+	definitionKeys = []string{"name", "version", "basePath", "hosts", "production", "sandbox", "clientCertificates", "default", "state"}
 	plainName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,254}$`)
 )
 
@@ -159,13 +159,12 @@ func (c *compiler) checkDefinition(n *node) {
 		c.is(n.get(key), key, text, number)
 	}
 	c.is(n.get("basePath"), "basePath", text)
+	c.is(n.get("state"), "state", text)
 	for _, key := range []string{"hosts", "production", "sandbox", "clientCertificates"} {
 		c.strings(n.get(key), key)
 	}
 	if v := n.get("clientCertificates"); len(v.items()) > 0 {
 		c.warn(v.keyAt(), "not-served", "this build asks no client for a certificate; clientCertificates has no effect")
 	}
-	if v := n.get("default"); c.is(v, "default", boolean) && v.isTrue() {
-		c.warn(v.keyAt(), "not-served", "this build serves no default version: the API answers under its base path only")
-	}
+	c.is(n.get("default"), "default", boolean)
 }

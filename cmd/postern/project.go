@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +22,8 @@ func environmentFlag(c *cobra.Command) *string {
 	return environment
 }
 
-// compile opens and compiles the project at path, as far as the routes a gateway of this configuration would have for
-// it. The error is about the path alone.
+// compile opens and compiles the project at path, as it is today and as far as the routes a gateway of this configuration
+// would have for it. The error is about the path alone.
 func compile(path, environment string, cfg *config.Config) (model.Project, []model.Problem, error) {
 	files, closer, err := project.Open(path)
 	if err != nil {
@@ -33,6 +34,11 @@ func compile(path, environment string, cfg *config.Config) (model.Project, []mod
 		Name: nameOf(path), Environment: environment, Lookup: os.LookupEnv, Settings: cfg.Settings(),
 		OwnAddresses: cfg.OwnAddresses(), AllowBackends: cfg.Backends.Allow,
 	})
+	now := time.Now()
+	problems = append(problems, project.Ended(p.APIs, now)...)
+	for i, api := range p.APIs {
+		p.APIs[i], _ = api.At(now)
+	}
 	_, more := translate.NewIndex(routed(cfg, p)).Plan(p.APIs, nil)
 	problems = append(problems, more...)
 	if cfg.Routing.Mode == "auto" {

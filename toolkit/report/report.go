@@ -28,6 +28,9 @@ type API struct {
 	Version    string `json:"version"`
 	BasePath   string `json:"basePath"`
 	Operations int    `json:"operations"`
+	// Aliases are base paths it is served at, too; State is its state.
+	Aliases []string `json:"aliases,omitempty"`
+	State   string   `json:"state,omitempty"`
 }
 
 // Of gathers what Compile found under a path.
@@ -37,7 +40,7 @@ func Of(path string, p model.Project, problems []model.Problem) Project {
 		r.Problems = []model.Problem{} // an empty list in JSON, not null
 	}
 	for _, a := range p.APIs {
-		r.APIs = append(r.APIs, API{a.Name, a.Version, a.BasePath, len(a.Operations)})
+		r.APIs = append(r.APIs, API{a.Name, a.Version, a.BasePath, len(a.Operations), a.Aliases, string(a.State)})
 	}
 	return r
 }
@@ -95,7 +98,11 @@ func text(w io.Writer, projects []Project) error {
 func served(apis []API) []string {
 	names := make([]string, len(apis))
 	for i, a := range apis {
-		names[i] = fmt.Sprintf("%s/%s at %s (%s)", a.Name, a.Version, a.BasePath, count(a.Operations, "operation"))
+		about := count(a.Operations, "operation")
+		if a.State != "" && a.State != string(model.Deployed) {
+			about += ", " + a.State
+		}
+		names[i] = fmt.Sprintf("%s/%s at %s (%s)", a.Name, a.Version, strings.Join(append([]string{a.BasePath}, a.Aliases...), " and "), about)
 	}
 	return names
 }

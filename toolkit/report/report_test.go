@@ -12,6 +12,10 @@ import (
 
 var projects = []report.Project{
 	report.Of("shop", model.Project{Name: "shop", APIs: []model.API{{Name: "pets", Version: "1", BasePath: "/pets", Operations: make([]model.Operation, 2)}}}, nil),
+	report.Of("end", model.Project{Name: "end", APIs: []model.API{
+		{Name: "pets", Version: "2", BasePath: "/pets/2", Aliases: []string{"/pets"}, State: model.Deployed, Operations: make([]model.Operation, 1)},
+		{Name: "pets", Version: "1", BasePath: "/pets/1", State: model.Retired},
+	}}, nil),
 	report.Of("old.zip", model.Project{Name: "old"}, []model.Problem{
 		{Origin: model.Origin{File: "api_definitions/a.yaml", Line: 3, Column: 5, Pointer: "/paths/~1a"}, Code: "unknown-tier", Message: `there is no tier "<Gold>"`},
 		{Origin: model.Origin{File: "project.yaml"}, Severity: model.Warning, Code: "unused", Message: "nothing uses it"},
@@ -30,6 +34,7 @@ func written(t *testing.T, format string) string {
 func TestText(t *testing.T) {
 	t.Parallel()
 	want := `shop: valid: pets/1 at /pets (2 operations)
+end: valid: pets/2 at /pets/2 and /pets (1 operation), pets/1 at /pets/1 (0 operations, retired)
 error: old.zip!/api_definitions/a.yaml:3:5 /paths/~1a: there is no tier "<Gold>" [unknown-tier]
 warning: old.zip!/project.yaml: nothing uses it [unused]
 old.zip: invalid: 1 error, 1 warning
@@ -52,7 +57,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(written(t, "json")), &got); err != nil {
 		t.Fatal(err)
 	}
-	if !got[0].Valid || got[1].Valid || got[1].Problems[0].Line != 3 || got[1].Problems[1].Severity != "warning" {
+	if !got[0].Valid || got[2].Valid || got[2].Problems[0].Line != 3 || got[2].Problems[1].Severity != "warning" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -69,7 +74,7 @@ func TestJUnit(t *testing.T) {
 	if err := xml.Unmarshal([]byte(written(t, "junit")), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Suites) != 2 || got.Suites[0].Failures != 0 || got.Suites[0].Tests != 1 || got.Suites[1].Tests != 2 || got.Suites[1].Failures != 1 {
+	if len(got.Suites) != 3 || got.Suites[0].Failures != 0 || got.Suites[0].Tests != 1 || got.Suites[2].Tests != 2 || got.Suites[2].Failures != 1 {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -38,6 +38,10 @@ type API struct {
 	Operations int      `json:"operations"`
 	Open       int      `json:"open"` // operations that ask for nothing
 	Limits     []string `json:"limits,omitempty"`
+	Aliases    []string `json:"aliases,omitempty"` // base paths it is served at, too
+	State      string   `json:"state,omitempty"`
+	Closed     int      `json:"closed,omitempty"`     // operations that are blocked or retired
+	Deprecated int      `json:"deprecated,omitempty"` // operations that are served, and should not be used any more
 }
 
 // most APIs that are told one by one.
@@ -50,10 +54,19 @@ func (g *Gateway) Fill() {
 		g.Warnings = []string{}
 	}
 	for _, a := range g.APIs {
-		s := API{Name: a.ID(), URL: g.url(a), HTTPS: g.https(a), Hosts: a.Hosts, Operations: len(a.Operations), Limits: limits(a)}
+		s := API{
+			Name: a.ID(), URL: g.url(a), HTTPS: g.https(a), Hosts: a.Hosts, Operations: len(a.Operations), Limits: limits(a),
+			Aliases: a.Aliases, State: string(a.State),
+		}
 		for _, o := range a.Operations {
 			if o.Security.Anonymous() {
 				s.Open++
+			}
+			switch {
+			case a.StateOf(o).Status() != 0:
+				s.Closed++
+			case o.Lifespan.Deprecated:
+				s.Deprecated++
 			}
 		}
 		g.Served = append(g.Served, s)
@@ -172,7 +185,29 @@ func (g *Gateway) writeAPI(b *strings.Builder, a API) {
 	if len(a.Limits) > 0 {
 		limits = "limits: " + strings.Join(a.Limits, ", ")
 	}
-	fmt.Fprintf(b, "\n    %s, %s; %s\n", count(a.Operations, "operation"), security, limits)
+	fmt.Fprintf(b, "\n    %s, %s; %s%s\n", count(a.Operations, "operation"), security, limits, a.life())
+}
+
+// life is what else is to be told of an API: its other base paths, and what is not served or not for long.
+func (a API) life() string {
+	var b strings.Builder
+	if len(a.Aliases) > 0 {
+		fmt.Fprintf(&b, "; also at %s", strings.Join(a.Aliases, ", "))
+	}
+	switch state := model.Lifecycle(a.State); {
+	case state.Status() != 0:
+		fmt.Fprintf(&b, "; %s: %d", state, state.Status())
+		return b.String()
+	case state == model.Prototyped:
+		fmt.Fprintf(&b, "; %s", state)
+	}
+	if a.Closed > 0 {
+		fmt.Fprintf(&b, "; %d blocked or retired", a.Closed)
+	}
+	if a.Deprecated > 0 {
+		fmt.Fprintf(&b, "; %d deprecated", a.Deprecated)
+	}
+	return b.String()
 }
 
 // try is a line to paste: a GET, best one that asks for a token, with parameters filled in.
@@ -181,7 +216,7 @@ func (g *Gateway) try() string {
 	var api model.API
 	for _, a := range g.APIs {
 		for i, o := range a.Operations {
-			if better(&a.Operations[i], best) && len(o.Security.Alternatives)+boolToInt(o.Security.Disabled) > 0 {
+			if a.StateOf(o).Status() == 0 && better(&a.Operations[i], best) && len(o.Security.Alternatives)+boolToInt(o.Security.Disabled) > 0 {
 				best, api = &a.Operations[i], a
 			}
 		}
@@ -213,11 +248,11 @@ func boolToInt(b bool) int {
 	return 0
 }
 
-// better: a GET before others, a path without parameters before one with, one that asks for a token before an open one.
+// better: one that is not deprecated before one that is, a GET before others, a path without parameters before one with, one that asks for a token before an open one.
 func better(a, b *model.Operation) bool { return b == nil || rank(a) < rank(b) }
 
 func rank(o *model.Operation) int {
-	return 4*boolToInt(o.Method != "GET") + 2*boolToInt(o.Security.Anonymous()) + boolToInt(strings.ContainsAny(o.Path, "{*"))
+	return 8*boolToInt(o.Lifespan.Deprecated) + 4*boolToInt(o.Method != "GET") + 2*boolToInt(o.Security.Anonymous()) + boolToInt(strings.ContainsAny(o.Path, "{*"))
 }
 
 // filled puts 1 for every parameter of a path template.

@@ -81,6 +81,35 @@ Try:
 	}
 }
 
+// TestLife: what is closed, on its way out or served elsewhere too is told, and is not what is offered to be tried.
+func TestLife(t *testing.T) {
+	t.Parallel()
+	blocked, partly, proto := pets(), pets(), pets()
+	blocked.State, blocked.Aliases = model.Blocked, []string{"/petstore"}
+	partly.Operations[1].State, partly.Operations[0].State = model.Retired, model.Deployed
+	partly.Operations[0].Lifespan.Deprecated, partly.Operations[1].Lifespan.Deprecated = true, true
+	proto.State = model.Prototyped
+	proto.Operations = proto.Operations[:1]
+	for _, c := range []struct {
+		api       model.API
+		want, try string
+	}{
+		{blocked, "(2 in 24h); also at /petstore; blocked: 503\n", ""},
+		{partly, "(2 in 24h); 1 blocked or retired; 1 deprecated\n", "http://a:1/petstore/1.0.0/open\n"},
+		{proto, "gold (5000 in 1m); prototyped\n", "http://a:1/petstore/1.0.0/pet\n"},
+	} {
+		g := summary.Gateway{HTTP: "a:1", APIs: []model.API{c.api}}
+		g.Fill()
+		var b strings.Builder
+		if err := g.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), c.want) || !strings.Contains(b.String(), c.try) || (c.try == "") == strings.Contains(b.String(), "curl") {
+			t.Errorf("got %s, want %s and %s", &b, c.want, c.try)
+		}
+	}
+}
+
 func TestManyAreNotAllTold(t *testing.T) {
 	t.Parallel()
 	var g summary.Gateway
