@@ -21,6 +21,10 @@ func chunkKey(digest string, i int) []byte {
 	return binary.BigEndian.AppendUint32([]byte(digest), uint32(i))
 }
 
+func chunkOf(archive []byte, i int) []byte {
+	return archive[i*chunkSize : min((i+1)*chunkSize, len(archive))]
+}
+
 func chunksOf(size int) int { return (size + chunkSize - 1) / chunkSize }
 
 // retain has one more refer to an archive, which is written if it is not there. Without one it must be there.
@@ -49,8 +53,7 @@ func (x *txn) writeChunks(digest string, archive []byte) error {
 		return err
 	}
 	for i := range chunksOf(len(archive)) {
-		chunk := archive[i*chunkSize : min((i+1)*chunkSize, len(archive))]
-		key := chunkKey(digest, i)
+		key, chunk := chunkKey(digest, i), chunkOf(archive, i)
 		if bytes.Equal(b.Get(key), chunk) {
 			continue
 		}

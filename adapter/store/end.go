@@ -232,9 +232,9 @@ func (x *txn) end(r Rollout, state State, outcome json.RawMessage, at time.Time,
 	if err != nil {
 		return r, err
 	}
-	n, err := b.NextSequence()
-	if err != nil {
-		return r, err
+	n := uint64(1)
+	if last, _ := b.Cursor().Last(); len(last) == 8 {
+		n += binary.BigEndian.Uint64(last)
 	}
 	err = errors.Join(
 		x.remove(open, r.Project), x.put(rollouts, r.ID, r), x.put(ended, string(binary.BigEndian.AppendUint64(nil, n)), r.ID))

@@ -26,6 +26,8 @@ const (
 	patience = time.Second
 	// mapped is how much of the file is mapped at first: while it fits, a long reader never makes a writer wait.
 	mapped = 256 << 20
+	// growth is by how much the file grows at least.
+	growth = 1 << 20
 )
 
 // Options are where a store is, and how much it keeps.
@@ -85,7 +87,10 @@ func Open(o Options) (*File, error) {
 
 // begin brings the file to the present schema and verifies it.
 func (f *File) begin() error {
-	err := migrate(f.db, f.options.Path, f.options.Log)
+	err := f.checkFile()
+	if err == nil {
+		err = migrate(f.db, f.options.Path, f.options.Log)
+	}
 	if err == nil {
 		err = guard(func() error {
 			return f.db.View(func(tx *bbolt.Tx) error {
@@ -134,19 +139,14 @@ func create(path string) error {
 
 // found makes the buckets of an empty store.
 func found(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{bucketChunks, bucketMeta} {
-		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-			return err
-		}
+	if err := foundAs(tx, schema); err != nil {
+		return err
 	}
 	x := &txn{Tx: tx, sums: map[table]sum{}}
 	for _, t := range tables {
-		if _, err := tx.CreateBucketIfNotExists([]byte(t)); err != nil {
-			return err
-		}
 		x.sums[t] = sum{}
 	}
-	return errors.Join(x.writeSums(), x.setSchema(schema))
+	return x.writeSums()
 }
 
 // openDB opens and locks the file.
@@ -184,7 +184,22 @@ func openDB(path string) (*bbolt.DB, error) {
 	if err != nil || !os.SameFile(ours, info) { // why: a restore may have put another there before this one was locked
 		return nil, errors.Join(fmt.Errorf("%s was replaced while it was opened: start again", path), err, db.Close())
 	}
+	db.AllocSize = growth
 	return db, nil
+}
+
+// checkFile looks at the pages before any is written over.
+func (f *File) checkFile() error {
+	file, err := os.Open(f.options.Path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	one, err := checkPages(file, f.db.Info().PageSize)
+	if one {
+		f.options.Log.Warn("one of the store's two heads is damaged; unless the machine lost power while it was written, the last write is lost", "file", f.options.Path)
+	}
+	return err
 }
 
 // read runs a function that reads.

@@ -61,12 +61,45 @@ func migrate(db *bbolt.DB, path string, log *slog.Logger) error {
 		if err := keep(db, aside); err != nil {
 			return fmt.Errorf("cannot keep the store as it is in %s, so its schema stays %d: %w", aside, version, err)
 		}
-		if err := db.Update(migrateFrom1); err != nil {
+		if err := upgrade(db); err != nil {
 			return fmt.Errorf("%s cannot be brought from schema %d to %d, and is as it was: %w", path, version, schema, err)
 		}
 		log.Info("the store has a new schema; the file as it was is kept", "file", path, "from", version, "to", schema, "kept", aside)
 		return nil
 	})
+}
+
+// upgrade brings a store to the present schema, in one transaction.
+func upgrade(db *bbolt.DB) error {
+	return db.Update(func(tx *bbolt.Tx) error {
+		version, err := schemaOf(tx)
+		if err == nil && version == 1 {
+			err = migrateFrom1(tx)
+		}
+		return err
+	})
+}
+
+// bucketsOf are the names of those that a store of a schema has.
+func bucketsOf(version int) []string {
+	if version == 1 {
+		return []string{string(bucketMeta), string(bucketChunks), "projects", "revisions", "rollouts", "open", "ended", "contents"}
+	}
+	names := []string{string(bucketMeta), string(bucketChunks)}
+	for _, t := range tables {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+// foundAs makes the buckets of a store of some schema.
+func foundAs(tx *bbolt.Tx, version int) error {
+	for _, name := range bucketsOf(version) {
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return err
+		}
+	}
+	return (&txn{Tx: tx}).setSchema(version)
 }
 
 // keep writes the file as it is to another one, whole or not at all.
@@ -93,10 +126,13 @@ func keep(db *bbolt.DB, path string) error {
 // migrateFrom1 seals every record, takes undeployed projects into a table of their own, and makes the table of claims.
 func migrateFrom1(tx *bbolt.Tx) error {
 	was := map[table]map[string][]byte{}
-	for _, t := range []table{projects, revisions, rollouts, open, ended, contents} {
-		b := tx.Bucket([]byte(t))
+	for _, name := range bucketsOf(1) {
+		b, t := tx.Bucket([]byte(name)), table(name)
 		if b == nil {
 			return fmt.Errorf("%w: it has no %s", ErrDamaged, t)
+		}
+		if t == table(bucketMeta) || t == table(bucketChunks) {
+			continue
 		}
 		was[t] = map[string][]byte{}
 		err := b.ForEach(func(key, value []byte) error {
@@ -111,8 +147,11 @@ func migrateFrom1(tx *bbolt.Tx) error {
 		return err
 	}
 	x := &txn{Tx: tx, sums: map[table]sum{}}
-	for _, t := range []table{revisions, rollouts, open, ended, contents} {
-		for key, value := range was[t] {
+	for t, records := range was {
+		if t == projects {
+			continue // why: each needs its revision
+		}
+		for key, value := range records {
 			if err := x.reseal(t, key, value); err != nil {
 				return err
 			}

@@ -19,6 +19,7 @@ type writer struct {
 	ending chan struct{}
 	ended  sync.WaitGroup
 	once   sync.Once
+	broken error // why nothing can be written any more
 }
 
 // write is one to be written. Before it changes anything, do may return a refusal: then nothing of it is written, and the
@@ -115,47 +116,73 @@ func (w *writer) writeAll(all []*write) {
 	}
 }
 
+// transact writes all of them, or none.
 func (w *writer) transact(all []*write) error {
-	began := time.Now()
+	if w.broken != nil {
+		return w.broken
+	}
+	began, id := time.Now(), 0
+	var sums map[table]sum
 	err := guard(func() error {
-		var sums map[table]sum
-		err := w.file.db.Update(func(tx *bbolt.Tx) error {
+		return w.file.db.Update(func(tx *bbolt.Tx) error {
 			x := &txn{Tx: tx}
 			if err := x.readSums(); err != nil {
 				return err
 			}
-			sums = x.sums
-			wrote := false
-			for _, one := range all {
-				if one.err = one.ctx.Err(); one.err != nil {
-					continue
-				}
-				var no refusal
-				err := one.do(x)
-				switch {
-				case errors.As(err, &no):
-					one.err = no.error
-				case err != nil:
-					return err
-				default:
-					wrote = true
-				}
+			if err := apply(x, all); err != nil {
+				return err
 			}
-			if !wrote {
-				return errNothing
-			}
+			id, sums = tx.ID(), x.sums
 			return x.writeSums()
 		})
-		if err == nil {
-			w.file.count(sums)
-		}
-		return err
 	})
 	if errors.Is(err, errNothing) {
 		return nil
 	}
 	w.file.metrics.wrote(time.Since(began), err)
+	if err == nil {
+		w.file.count(sums)
+	} else if id != 0 {
+		w.doubt(id, err)
+	}
 	return err
+}
+
+// apply runs writes in a transaction. Those that refuse have an error of their own.
+func apply(x *txn, all []*write) error {
+	wrote := false
+	for _, one := range all {
+		if one.err = one.ctx.Err(); one.err != nil {
+			continue
+		}
+		var no refusal
+		switch err := one.do(x); {
+		case errors.As(err, &no):
+			one.err = no.error
+		case err != nil:
+			return err
+		default:
+			wrote = true
+		}
+	}
+	if !wrote {
+		return errNothing
+	}
+	return nil
+}
+
+// doubt ends all writing if a transaction that failed shows nevertheless: then the disk has refused to confirm what it may
+// have, and nobody knows what the next start will find. One that does not show has left nothing, and others may follow:
+// the disk may have been full.
+func (w *writer) doubt(id int, err error) {
+	_ = guard(func() error {
+		return w.file.db.View(func(tx *bbolt.Tx) error {
+			if tx.ID() >= id {
+				w.broken = fmt.Errorf("%s takes nothing until the adapter is started again, because the disk did not confirm a write: %w", w.file.options.Path, err)
+			}
+			return nil
+		})
+	})
 }
 
 // errNothing rolls a transaction back in which nothing was written, which costs no sync.
