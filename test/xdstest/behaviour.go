@@ -3,6 +3,7 @@ package xdstest
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -58,9 +59,12 @@ func Refusing(prefix, words string) Behaviour {
 // Late answers everything after so long.
 func Late(d time.Duration) Behaviour { return Behaviour{Delay: d} }
 
-// Leaving goes away when it is sent anything of a type, and comes back at once or never.
+// Leaving goes away the first time it is sent anything of a type, and comes back at once or never.
 func Leaving(typeURL string, returns bool) Behaviour {
-	return Behaviour{Leave: func(m *Response) bool { return m.TypeUrl == typeURL && len(m.Resources) > 0 }, Returns: returns}
+	var left atomic.Bool
+	return Behaviour{Returns: returns, Leave: func(m *Response) bool {
+		return m.TypeUrl == typeURL && len(m.Resources) > 0 && left.CompareAndSwap(false, true)
+	}}
 }
 
 // Guessing answers nothing it was sent, and acknowledges what it was not: nonces that may come next, and none at all.
@@ -103,17 +107,18 @@ func Claiming(have map[string]map[string]string, then Behaviour) Behaviour {
 	return then
 }
 
-// Flooding sends so many stale answers, and asks as often for names that nobody has, with each response it gets.
+// Flooding sends so many stale answers, and asks as often for names that nobody has, with each response that has a
+// resource in it.
 func Flooding(n int) Behaviour {
 	return Behaviour{After: func(m *Response) []*Request {
-		all := make([]*Request, 0, 2*n)
-		for range n {
-			all = append(all, &Request{TypeUrl: m.TypeUrl, ResponseNonce: "stale"})
+		if len(m.Resources) == 0 {
+			return nil // else it would never end
 		}
-		if len(m.Resources) > 0 {
-			for i := range n {
-				all = append(all, &Request{TypeUrl: m.TypeUrl, ResourceNamesSubscribe: []string{fmt.Sprint("nobody's ", i)}})
-			}
+		var all []*Request
+		for i := range n {
+			all = append(all,
+				&Request{TypeUrl: m.TypeUrl, ResponseNonce: "stale"},
+				&Request{TypeUrl: m.TypeUrl, ResourceNamesSubscribe: []string{fmt.Sprint("nobody's ", i)}})
 		}
 		return all
 	}}

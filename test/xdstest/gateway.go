@@ -48,6 +48,7 @@ type Gateway struct {
 	close  func()
 
 	sending sync.Mutex // one request after the other
+	turn    sync.Mutex // a response is taken and answered, and nobody sees one without the other
 	running sync.WaitGroup
 
 	mu         sync.Mutex
@@ -219,30 +220,38 @@ func (g *Gateway) follow(s *session) (returns bool) {
 		if err != nil {
 			return false
 		}
-		g.mu.Lock()
-		b := g.behaviour
-		g.mu.Unlock()
-		if b.Leave != nil && b.Leave(m) {
-			return b.Returns
+		if left, returns := g.respond(s, m); left {
+			return returns
 		}
-		answer := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: m.TypeUrl, ResponseNonce: m.Nonce}
-		words := b.refusal(m)
-		if words != "" {
-			answer.ErrorDetail = refused(words)
-		}
-		// why before: who sees the state may rely on everything having been sent
-		if words == "" {
-			g.followScopes(s, m)
-		}
-		if b.Before != nil {
-			g.sendAll(s, b.Before(m))
-		}
-		g.answer(s, b, m, answer)
-		if b.After != nil {
-			g.sendAll(s, b.After(m))
-		}
-		g.take(m, words == "")
 	}
+}
+
+// respond does with a response what the gateway does.
+func (g *Gateway) respond(s *session, m *Response) (left, returns bool) {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	g.mu.Lock()
+	b := g.behaviour
+	g.mu.Unlock()
+	if b.Leave != nil && b.Leave(m) {
+		return true, b.Returns
+	}
+	answer := &Request{TypeUrl: m.TypeUrl, ResponseNonce: m.Nonce}
+	words := b.refusal(m)
+	if words != "" {
+		answer.ErrorDetail = refused(words)
+	} else {
+		g.followScopes(s, m)
+	}
+	if b.Before != nil {
+		g.sendAll(s, b.Before(m))
+	}
+	g.answer(s, b, m, answer)
+	if b.After != nil {
+		g.sendAll(s, b.After(m))
+	}
+	g.take(m, words == "")
+	return false, false
 }
 
 func (g *Gateway) sendAll(s *session, all []*discoveryv3.DeltaDiscoveryRequest) {
@@ -278,7 +287,7 @@ func (g *Gateway) followScopes(s *session, m *discoveryv3.DeltaDiscoveryResponse
 	}
 	r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.RouteType, ResourceNamesUnsubscribe: m.RemovedResources}
 	for _, scope := range m.Resources {
-		if g.Version(xds.ScopeType, scope.Name) == "" {
+		if g.version(xds.ScopeType, scope.Name) == "" {
 			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, routesOf(scope))
 		}
 	}
@@ -326,6 +335,8 @@ func routesOf(r *discoveryv3.Resource) string {
 
 // State is what the gateway has: versions by type and name.
 func (g *Gateway) State() map[string]map[string]string {
+	g.turn.Lock()
+	defer g.turn.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	state := map[string]map[string]string{}
@@ -337,6 +348,12 @@ func (g *Gateway) State() map[string]map[string]string {
 
 // Version is what the gateway has of one resource, "" for none.
 func (g *Gateway) Version(typeURL, name string) string {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	return g.version(typeURL, name)
+}
+
+func (g *Gateway) version(typeURL, name string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.versions[typeURL][name]
@@ -345,6 +362,8 @@ func (g *Gateway) Version(typeURL, name string) string {
 // Log is what happened, in order: "Cluster +a", "RouteConfiguration !b" (refused), "ScopedRouteConfiguration -c".
 // Reset starts it anew.
 func (g *Gateway) Log() []string {
+	g.turn.Lock()
+	defer g.turn.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.log)
@@ -369,9 +388,11 @@ func (g *Gateway) Wait(what string, holds func(have map[string]map[string]string
 	g.t.Helper()
 	timeout := time.After(Patience)
 	for {
+		g.turn.Lock()
 		g.mu.Lock()
 		ok, changed := holds(g.versions), g.changed
 		g.mu.Unlock()
+		g.turn.Unlock()
 		if ok {
 			return
 		}
