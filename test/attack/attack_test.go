@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(gateway.Main(m, testing.Short))
 }
 
-// The API under attack. Where the backend's paths begin with "/b", the gateway's begin with "/a/1". What an operation
-// asks is in its first segment's name.
+// The API under attack. Where the backend's paths begin with "/b", the gateway's begin with "/a/1", and with "/a" as it is
+// the default version. What an operation asks is in its first segment's name; "gone" asks for nothing, and is retired.
 const definition = `
 openapi: 3.1.0
 info: {title: Target, version: 1.0.0}
@@ -50,6 +50,14 @@ paths:
   /admin/*:
     get: {responses: {"200": {description: who may do everything}}}
     post: {responses: {"200": {description: who may do everything}}}
+  /gone:
+    x-postern-state: retired
+    get: {security: [{}], responses: {"200": {description: nobody}}}
+    post: {security: [{}], responses: {"200": {description: nobody}}}
+  /gone/*:
+    x-postern-sunset: 2020-01-01
+    get: {security: [{}], responses: {"200": {description: nobody}}}
+    post: {security: [{}], responses: {"200": {description: nobody}}}
   /mapped:
     get:
       security: [{token: [read]}]
@@ -117,7 +125,7 @@ func start(t *testing.T) *target {
 	g := gateway.Start(t, gateway.Options{
 		Files: map[string]string{
 			"api_definitions/target.yaml": fmt.Sprintf(definition, b.listener.Addr()),
-			"project.yaml":                "definitions: {target.yaml: {basePath: /a/1}}\n",
+			"project.yaml":                "definitions: {target.yaml: {version: 1, basePath: /a/1, default: true}}\n",
 		},
 		Config: fmt.Sprintf("issuers: [{issuer: %q, audiences: [gate], jwks: {uri: %q}}]\nlimitsOnRequests: {headerBytes: 32KiB, bodyBytes: 64KiB}\n",
 			issuer.URL, issuer.JWKS()),
@@ -255,6 +263,15 @@ func TestControl(t *testing.T) {
 		{"GET", "/a/1/nothing", g.reader, 404},
 		{"PUT", "/a/1/open", g.nobody, 405},
 		{"GET", "/elsewhere", g.nobody, 404},
+		{"GET", "/a/open", g.nobody, 200},
+		{"GET", "/a/reader/x", g.nobody, 401},
+		{"GET", "/a/reader/x", g.reader, 200},
+		{"GET", "/a/admin", g.reader, 403},
+		{"GET", "/a/2/open", g.reader, 404},
+		{"GET", "/a/1/gone", g.nobody, 410},
+		{"HEAD", "/a/gone/", g.reader, 410},
+		{"POST", "/a/1/gone/x", g.nobody, 410},
+		{"PUT", "/a/gone/x", g.nobody, 405},
 	} {
 		statuses := g.raw(request(c.method, c.path, c.who))
 		if !slices.Equal(statuses, []int{c.status}) {
