@@ -17,6 +17,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/postern-gateway/postern/adapter/diff"
+	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/adapter/store"
 	"github.com/postern-gateway/postern/internal/xds"
@@ -378,4 +379,28 @@ func TestAProjectHasOneSource(t *testing.T) {
 	})
 	p.push(Push{Project: "a"})
 	p.untilState("b", "cats/1.0.0", Live)
+}
+func TestSunsetComesByItself(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	sunset := time.Now().Add(700 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	text := func(name, base string) string {
+		return strings.Replace(definition(name, base, "/x"), "paths:", "x-postern-sunset: \""+sunset+"\"\npaths:", 1)
+	}
+	p.write("folder/api_definitions/f.yaml", text("f", "/f"))
+	p.start(func(o *Options) { p.withStore(o); o.Publish.Linger = 20 * time.Millisecond }, "folder")
+	p.until("the adapter has started", func() bool { return p.pushes.running() != nil })
+	p.push(Push{Project: "shop", Archive: archive(t, map[string]string{"api_definitions/pets.yaml": text("pets", "/pets")})})
+	p.until("both are retired", func() bool {
+		retired := 0
+		for _, api := range p.Served("default") {
+			if api.State == model.Retired {
+				retired++
+			}
+		}
+		return retired == 2
+	})
+	if info, err := p.Project(context.Background(), "shop"); err != nil || info.Revision != 1 || info.APIs[0].State != model.Retired {
+		t.Errorf("the project: %+v, %v", info, err)
+	}
 }
