@@ -323,7 +323,9 @@ func TestDiffTellsWhatAPushWouldChange(t *testing.T) {
 	}
 	p.push(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet", "/dog")})
 	if r, err := p.Diff(ctx, Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet", "/dog", "/cat")}); err != nil || r.Breaking || len(r.APIs) != 1 ||
-		!slices.ContainsFunc(r.Resources, func(d diff.Touched) bool { return d.Type == "RouteConfiguration" && d.Name == "pets" && d.Label == "default" }) {
+		!slices.ContainsFunc(r.Resources, func(d diff.Touched) bool {
+			return d.Type == "RouteConfiguration" && d.Name == "pets" && d.Label == "default"
+		}) {
 		t.Errorf("one operation more: %+v, %v", r, err)
 	}
 	if r, err := p.Diff(ctx, Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet")}); err != nil || !r.Breaking {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type Store interface {
 	Project(ctx context.Context, name string) (store.Project, error)
 	Revisions(ctx context.Context, name string) ([]store.Revision, error)
 	Archive(ctx context.Context, digest string) ([]byte, error)
+	Backup(ctx context.Context, w io.Writer) error
 }
 
 // pushes is what all pushes share.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -227,3 +228,14 @@ func (a *Adapter) Served(label string) []model.API {
 
 // Settings are what APIs are translated with.
 func (a *Adapter) Settings() model.Settings { return a.options.Settings }
+
+// Backup writes everything that was pushed, as it is at one moment (store.File). Its error is a *PushError.
+func (a *Adapter) Backup(ctx context.Context, w io.Writer) error {
+	if a.pushes.store == nil {
+		return errNoStore
+	}
+	if err := a.pushes.store.Backup(ctx, w); err != nil {
+		return storeError(err)
+	}
+	return nil
+}
