@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -154,4 +155,42 @@ func TestFull(t *testing.T) {
 	if n := transactions(t, f, "error"); n == 0 {
 		t.Error("the metric has no error")
 	}
+}
+
+// TestAtOnce: many push, list, read and back up at the same time. It is for the race detector.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	f := openAt(t, filepath.Join(t.TempDir(), "postern.db"))
+	var all sync.WaitGroup
+	for i := range 8 {
+		name := fmt.Sprint("project-", i)
+		all.Go(func() {
+			for n := range 10 {
+				r, err := f.Begin(t.Context(), storetest.Of(name, fmt.Sprint(name, n), store.Claim("default /"+name)))
+				if err == nil {
+					err = errors.Join(f.Acknowledge(t.Context(), r.ID, store.Ack{Gateway: "a"}), f.Renew(t.Context(), r.ID, r.Lease))
+				}
+				if err == nil {
+					_, err = f.Commit(t.Context(), r.ID, []byte(`{}`))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		all.Go(func() {
+			for range 10 {
+				if err := everything(t.Context(), f).err; err != nil && !errors.Is(err, store.ErrUnknown) { // what was listed may go
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		if err := f.Backup(t.Context(), io.Discard); err != nil {
+			t.Error(err)
+		}
+	})
+	all.Wait()
+	check(t, f)
 }
