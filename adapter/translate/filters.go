@@ -2,6 +2,7 @@ package translate
 
 import (
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -13,6 +14,7 @@ import (
 // Names by which routes speak to filters.
 const (
 	corsFilterName           = "cors"
+	stateFilterName          = "state"
 	enforcerFilterName       = "enforcer"
 	bodyFilterName           = "body"
 	bodyUnlessGRPCFilterName = "body-unless-grpc"
@@ -27,9 +29,8 @@ func filters(s model.Settings) []*hcmv3.HttpFilter {
 		// What no API has is answered before anybody is asked for a token, too.
 		filter("not-found", answerFilter(notFoundCluster, 404)),
 		filter("method-not-allowed", answerFilter(methodNotAllowedCluster, 405)),
-		// And so is what an API's state keeps from being served.
-		filter("blocked", answerFilter(blockedCluster, 503)),
-		filter("retired", answerFilter(retiredCluster, 410)),
+		// And so is what an API's state keeps from being served: off, so that it costs nothing where a route says nothing of it.
+		filter(stateFilterName, &faultv3.HTTPFault{}, off),
 		// Who may: on unless a route says that anybody may.
 		filter(enforcerFilterName, enforcerFilter(s)),
 		// How often: off unless a route has limits, one for each answer to a failing limiter.

@@ -5,6 +5,7 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/postern-gateway/postern/adapter/model"
 )
@@ -14,13 +15,19 @@ import (
 const (
 	notFoundCluster         = "postern-not-found"
 	methodNotAllowedCluster = "postern-method-not-allowed"
-	blockedCluster          = "postern-blocked"
-	retiredCluster          = "postern-retired"
+	// Those that lead to these two ask for the filter themselves: it costs nothing where no route does.
+	blockedCluster = "postern-blocked"
+	retiredCluster = "postern-retired"
 )
 
 // stateCluster is where what is in a state leads to; "" if it is served.
 func stateCluster(l model.Lifecycle) string {
 	return map[model.Lifecycle]string{model.Blocked: blockedCluster, model.Retired: retiredCluster}[l]
+}
+
+// stateAnswer has the filter for states end the requests of a route.
+func stateAnswer(l model.Lifecycle) *anypb.Any {
+	return pack(answerFilter(stateCluster(l), uint32(l.Status())))
 }
 
 // answerFilter ends requests whose route leads to the cluster with a status.

@@ -172,6 +172,9 @@ func retryPolicy(o *operation) *routev3.RetryPolicy {
 // operationFilters is what a route says to the filters, beside what its virtual host says.
 func (v *virtualHost) operationFilters(f *face, o *operation) map[string]*anypb.Any {
 	config := v.apiFilters(f)
+	if l := f.StateOf(*o.Operation); l.Status() != 0 {
+		config[stateFilterName] = stateAnswer(l)
+	}
 	switch {
 	case o.Security.Anonymous():
 		config[enforcerFilterName] = off()
@@ -199,6 +202,9 @@ func (v *virtualHost) apiFilters(f *face) map[string]*anypb.Any {
 		if policy := corsPolicy(v.corsOf(f)); policy != nil {
 			config[corsFilterName] = policy
 		}
+	}
+	if f != nil && f.State.Status() != 0 {
+		config[stateFilterName] = stateAnswer(f.State)
 	}
 	return config
 }
