@@ -33,6 +33,8 @@ type Settings struct {
 	LocalLimiter Service `yaml:"localLimiter"`
 	// AccessLog is where Envoy streams its access log (gRPC access log service); "" is nowhere.
 	AccessLog Service `yaml:"accessLog"`
+	// Probe is where each Envoy tells the process beside it what it makes of requests, "unix:/path"; "" is nowhere.
+	Probe string `yaml:"probe,omitempty"`
 }
 
 // Service is a gRPC service Envoy calls.

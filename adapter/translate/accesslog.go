@@ -13,11 +13,13 @@ import (
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
-// operatorAPI is what the route says, else what its virtual host says for all its routes. Source: Envoy docs,
+// ofRoute is what the route says of itself, else what its virtual host says for all its routes. Source: Envoy docs,
 // configuration/advanced/substitution_formatter.
-const operatorAPI = `%COALESCE({"operators": [` +
-	`{"command": "METADATA", "param": "ROUTE:` + posternv1.RouteMetadata + `:` + posternv1.MetadataAPI + `"}, ` +
-	`{"command": "METADATA", "param": "VIRTUAL_HOST:` + posternv1.RouteMetadata + `:` + posternv1.MetadataAPI + `"}]})%`
+func ofRoute(key string) string {
+	return `%COALESCE({"operators": [` +
+		`{"command": "METADATA", "param": "ROUTE:` + posternv1.RouteMetadata + `:` + key + `"}, ` +
+		`{"command": "METADATA", "param": "VIRTUAL_HOST:` + posternv1.RouteMetadata + `:` + key + `"}]})%`
+}
 
 // accessLogs stream every request to the process beside Envoy, which counts it and writes its line: a second logger in
 // Envoy would cost each request as much again.
@@ -36,7 +38,7 @@ func accessLogStream() *alsv3.HttpGrpcAccessLogConfig {
 		GrpcService:         grpcService(accessLogCluster, 0),
 		BufferFlushInterval: seconds(200 * time.Millisecond),
 		BufferSizeBytes:     wrapperspb.UInt32(64 << 10),
-		CustomTags:          []*tagv3.CustomTag{tag(posternv1.MetadataAPI, operatorAPI)},
+		CustomTags:          []*tagv3.CustomTag{tag(posternv1.MetadataAPI, ofRoute(posternv1.MetadataAPI))},
 	}}
 }
 

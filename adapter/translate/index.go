@@ -29,6 +29,10 @@ type Delta struct {
 	// writes what another one writes or reads. They are there even if it is refused, as far as it was understood.
 	Writes, Reads []string
 
+	// Probes are what to ask of each Envoy once it has the rest, by API. They are for the time of a rollout: none is
+	// ever removed, and whether there are any changes nothing for anybody.
+	Probes Changes
+
 	// Operations is how many there are in each scope that the delta is about, by the scope's name; 0: it is gone.
 	Operations map[string]int
 
@@ -129,8 +133,10 @@ func (x *Index) Plan(put []model.API, remove []string) (Delta, []model.Problem) 
 	d.Clusters = x.planClusters(d)
 	d.Operations = map[string]int{}
 	d.Scopes, d.Routes = x.planScopes(d)
+	probes, shadowed := x.planProbes(d)
+	d.Probes = probes
 	x.touch(&d)
-	return d, problems
+	return d, append(problems, shadowed...)
 }
 
 // touch fills in what a delta writes and reads. A cluster that stays is only read: many APIs share it.

@@ -8,13 +8,14 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/postern-gateway/postern/adapter/model"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
 // Routes that lead to these clusters are answered by a filter before the enforcer is asked. A cluster to match on costs
 // nothing a route, where a filter's settings on each of them would.
 const (
-	notFoundCluster         = "postern-not-found"
-	methodNotAllowedCluster = "postern-method-not-allowed"
+	notFoundCluster         = posternv1.NotFoundCluster
+	methodNotAllowedCluster = posternv1.MethodNotAllowedCluster
 	// Those that lead to these two ask for the filter themselves: it costs nothing where no route does.
 	blockedCluster = "postern-blocked"
 	retiredCluster = "postern-retired"

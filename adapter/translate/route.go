@@ -211,7 +211,7 @@ func (v *virtualHost) apiFilters(f *face) map[string]*anypb.Any {
 
 func (v *virtualHost) routeMetadata(f *face, pairs ...string) *corev3.Metadata {
 	if v.only == nil && f != nil {
-		pairs = append(pairs, posternv1.MetadataAPI, f.ID())
+		pairs = append(pairs, f.about()...)
 	}
 	if len(pairs) == 0 {
 		return nil

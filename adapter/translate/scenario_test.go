@@ -50,6 +50,7 @@ func variants() map[string]model.Settings {
 		RateLimiter:  model.Service{Address: "unix:/run/postern/ratelimiter.sock", Timeout: 100 * time.Millisecond},
 		LocalLimiter: model.Service{Address: "unix:/run/postern/local.sock", Timeout: 100 * time.Millisecond},
 		AccessLog:    model.Service{Address: "unix:/run/postern/accesslog.sock"},
+		Probe:        "unix:/run/postern/probe.sock",
 	}
 	flat, second, cors, perAPI, slashes := s, s, s, s, s
 	flat.Routing = model.Routing{Flat: true, Segment: 1}

@@ -79,6 +79,14 @@ func (f *face) basePath() string {
 	return "/" + strings.Join(f.base, "/")
 }
 
+// about is what a route, or the virtual host of the one API, says of the API.
+func (c *compiled) about() []string {
+	if c.policy.Name == "" {
+		return []string{posternv1.MetadataAPI, c.ID()}
+	}
+	return []string{posternv1.MetadataAPI, c.ID(), posternv1.MetadataPolicy, c.policy.Name}
+}
+
 // virtualHost is made for the APIs that answer on a domain in a scope. What holds for all its routes is said once,
 // here, and not on every route: a route's own settings cost Envoy more than a kilobyte.
 type virtualHost struct {
@@ -132,7 +140,7 @@ func (v *virtualHost) build() *routev3.VirtualHost {
 		h.Name = "any"
 	}
 	if v.only != nil {
-		h.Metadata = metadata(posternv1.MetadataAPI, v.only.ID())
+		h.Metadata = metadata(v.only.about()...)
 		if v.only.policy.Name != "" {
 			h.TypedPerFilterConfig[enforcerFilterName] = ask(posternv1.ContextAPI, v.only.ID(), posternv1.ContextPolicy, v.only.policy.Name)
 		}

@@ -5,7 +5,8 @@
 // The way from an API to a request's answer: index.go (what changes when an API changes), api.go (an API, compiled),
 // scope.go (its scopes), table.go (a scope's route table), tree.go (its matcher tree), route.go (one operation's
 // route), cluster.go (its backend). What never changes with an API is made by listener.go and filters.go. Features have
-// a file each: https.go, cors.go, extauthz.go, ratelimit.go, body.go, errors.go, accesslog.go, mutualtls.go, lifespan.go.
+// a file each: https.go, cors.go, extauthz.go, ratelimit.go, body.go, errors.go, accesslog.go, mutualtls.go, lifespan.go,
+// probe.go with probes.go. blame.go says what a rejection is about.
 package translate
 
 import (
@@ -46,6 +47,10 @@ func Static(s model.Settings) (listeners, clusters []Resource) {
 	}
 	if s.HTTPS != "" {
 		l := httpsListener(s)
+		listeners = append(listeners, resource(l.GetName(), l))
+	}
+	if s.Probe != "" {
+		l := probeListener(s)
 		listeners = append(listeners, resource(l.GetName(), l))
 	}
 	return listeners, clusters

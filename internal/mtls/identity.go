@@ -107,9 +107,9 @@ func IdentityOf(c *x509.Certificate) (Identity, error) {
 
 // Admits says whether a node may be what it says it is by this certificate: of the certificate's role, called its name
 // or a part of it (NAME/…), and of a label it is limited to, if it is. Beside each Envoy a ratelimiter counts for it while
-// the others are away: an Envoy's certificate is good for that too. The error says what was expected.
+// the others are away, and a prober asks it for the adapter: an Envoy's certificate is good for those too. The error says what was expected.
 func (i Identity) Admits(n xds.Node) error {
-	beside := i.Role == RoleEnvoy && n.Role == RoleRateLimiter
+	beside := i.Role == RoleEnvoy && (n.Role == RoleRateLimiter || n.Role == xds.RoleProber)
 	switch {
 	case n.Role != i.Role && !beside:
 		return fmt.Errorf("node %q says it is role %q, and its certificate is for role %q", n.ID, n.Role, i.Role)

@@ -33,6 +33,8 @@ const (
 	RoleEnvoy       = "envoy"
 	RoleEnforcer    = "enforcer"
 	RoleRateLimiter = "ratelimiter"
+	// RoleProber is the process beside an Envoy, asking it for an adapter. Its id is its Envoy's and "/prober".
+	RoleProber = "prober"
 )
 
 // DefaultLabel is the label of a node that says none.

@@ -41,11 +41,28 @@ const (
 )
 
 // RouteMetadata is the namespace of what a route says about itself: the Metadata keys above (for the gateway's own
-// 404 and 405), and MetadataAPI and MetadataAllow. The operation is the route's name.
+// 404 and 405), MetadataAPI, MetadataPolicy and MetadataAllow; what its virtual host says, it need not repeat. The operation is
+// the route's name.
 const (
-	RouteMetadata = "postern"
-	MetadataAPI   = "api"
-	MetadataAllow = "allow"
+	RouteMetadata  = "postern"
+	MetadataAPI    = "api"
+	MetadataPolicy = "policy" // the resource name of the API's Policy
+	MetadataAllow  = "allow"
+)
+
+// What the listener for probes answers every request with, by the route it chose, which may be that of a 404 or 405. What
+// there is none of is left out.
+const (
+	ProbeOperation = "x-postern-operation"
+	ProbeAPI       = "x-postern-api"
+	ProbePolicy    = "x-postern-policy"
+	ProbeCluster   = "x-postern-cluster" // where the request would have gone; none also where Envoy does not know it
+)
+
+// Clusters that the gateway's own 404s and 405s lead to.
+const (
+	NotFoundCluster         = "postern-not-found"
+	MethodNotAllowedCluster = "postern-method-not-allowed"
 )
 
 // HeaderPrefix is reserved: whatever a client sends under it is removed at the door.
