@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ import (
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/translate"
+	"github.com/postern-gateway/postern/envoy/probe"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"github.com/postern-gateway/postern/test/fixture"
 )
@@ -50,6 +52,7 @@ type gateway struct {
 	backends map[string]*fixture.Backend // by the endpoint in the model, "host:port"
 
 	listeners   map[string]string // address by listener name
+	probers     map[string]*probe.Prober
 	connections map[string]*connection
 
 	over atomic.Bool // what the limiter says to everything
@@ -63,7 +66,7 @@ type gateway struct {
 // startGateway starts it all; settings by listener name. change is done to every listener.
 func startGateway(t *testing.T, settings map[string]model.Settings, backends map[string]*fixture.Backend, change ...func(*testing.T, *listenerv3.Listener)) *gateway {
 	t.Helper()
-	g := &gateway{t: t, led: true, backends: backends, listeners: map[string]string{}, connections: map[string]*connection{}}
+	g := &gateway{t: t, led: true, backends: backends, listeners: map[string]string{}, probers: map[string]*probe.Prober{}, connections: map[string]*connection{}}
 	g.enforcer = fixture.StartEnforcer(t, g.check)
 	g.limiter = fixture.StartLimiter(t, g.limit("limiter"))
 	g.local = fixture.StartLimiter(t, g.limit("local"))
@@ -76,13 +79,20 @@ func startGateway(t *testing.T, settings map[string]model.Settings, backends map
 		s.HTTP = "127.0.0.1:0"
 		s.Enforcer.Address, s.RateLimiter.Address, s.LocalLimiter.Address = g.enforcer.Address, g.limiter.Address, g.local.Address
 		s.AccessLog.Address = g.log.address
+		s.Probe = "unix:" + filepath.Join(g.envoy.Dir, name+".sock")
 		ls, cs := translate.Static(s)
 		l := proto.Clone(ls[0].Message).(*listenerv3.Listener)
 		l.Name = name
 		for _, change := range append(change, tell) {
 			change(t, l)
 		}
-		listeners = append(listeners, l)
+		p := proto.Clone(ls[len(ls)-1].Message).(*listenerv3.Listener)
+		p.Name = "probe-" + name
+		listeners = append(listeners, l, p)
+		var err error
+		if g.probers[name], err = probe.New(probe.Options{Address: s.Probe}); err != nil {
+			t.Fatal(err)
+		}
 		for _, c := range cs {
 			clusters[c.Name] = c.Message
 		}
@@ -146,6 +156,27 @@ func (g *gateway) serve(t *testing.T, d translate.Delta) (undo func()) {
 			t.Error(err)
 		}
 	}
+}
+
+// probe asks Envoy all that a delta has to ask, and returns which operations those are ("name/version METHOD /path"). Each
+// request must lead where the rules say.
+func (g *gateway) probe(t testing.TB, variant string, apis []model.API, d translate.Delta) (asked map[string]bool, err error) {
+	t.Helper()
+	asked = map[string]bool{}
+	for _, r := range d.Probes.Put {
+		p := r.Message.(*posternv1.Probe)
+		for _, c := range p.GetChecks() {
+			asked[p.GetApi()+" "+c.GetOperation()] = true
+			f := model.Match(apis, c.GetHost(), c.GetMethod(), c.GetPath(), variants()[variant].KeepEscapedSlashes)
+			if f.Operation == nil || f.API.ID() != p.GetApi() || f.Operation.ID() != c.GetOperation() {
+				return asked, fmt.Errorf("%s %s is asked %s, and Match says %+v", p.GetApi(), c.GetOperation(), c, f)
+			}
+		}
+		if err := g.probers[variant].Ask(t.Context(), p); err != nil {
+			return asked, err
+		}
+	}
+	return asked, nil
 }
 
 func (g *gateway) lead(m proto.Message) proto.Message {

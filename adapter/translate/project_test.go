@@ -41,6 +41,9 @@ func TestProjectsLive(t *testing.T) {
 				t.Fatal(problems)
 			}
 			defer g.serve(t, d)()
+			if _, err := g.probe(t, variant, p.APIs, d); err != nil {
+				t.Error(err)
+			}
 			for _, a := range p.APIs {
 				for _, o := range a.Operations {
 					g.callOperation(t, variant, p.APIs, a, o)

@@ -15,7 +15,8 @@ import (
 )
 
 // TestEnvoyPicksTheOperationTheRulesPick draws definitions and requests; what Envoy does with the tables made for them
-// must be what model.Match says of them. Definitions that are refused are drawn again.
+// must be what model.Match says of them, and every operation that a request leads to must pass its probe. Definitions that
+// are refused are drawn again.
 func TestEnvoyPicksTheOperationTheRulesPick(t *testing.T) {
 	settings := variants()
 	g := startGateway(t, settings, startBackends(t))
@@ -29,6 +30,10 @@ func TestEnvoyPicksTheOperationTheRulesPick(t *testing.T) {
 		}
 		undo := g.serve(t, d)
 		defer undo()
+		asked, err := g.probe(t, variant, apis, d)
+		if err != nil {
+			rt.Fatal(err)
+		}
 		for i := range 40 {
 			c := drawCall(rt, i, apis)
 			a := g.call(t, variant, c)
@@ -41,6 +46,9 @@ func TestEnvoyPicksTheOperationTheRulesPick(t *testing.T) {
 			}
 			switch want.Status {
 			case 200:
+				if c.method == want.Operation.Method && !asked[want.API.ID()+" "+want.Operation.ID()] {
+					rt.Fatalf("%s %s on %s leads to %s of %s, which no probe asks for", c.method, c.path, c.host, want.Operation.ID(), want.API.ID())
+				}
 				if a.operation() != want.Operation.ID() || a.api() != want.API.ID() {
 					rt.Fatalf("%s %s on %s: Envoy chose %s of %s, Match %s of %s", c.method, c.path, c.host, a.operation(), a.api(), want.Operation.ID(), want.API.ID())
 				}

@@ -69,7 +69,7 @@ func variants() map[string]model.Settings {
 func staticVariants() map[string]model.Settings {
 	v := variants()
 	quiet := v["default"]
-	quiet.AccessLog, quiet.LocalLimiter, quiet.ErrorFormat = model.Service{}, model.Service{}, model.ErrorsFault
+	quiet.AccessLog, quiet.LocalLimiter, quiet.Probe, quiet.ErrorFormat = model.Service{}, model.Service{}, "", model.ErrorsFault
 	remote := v["default"]
 	remote.Enforcer.Address, remote.RateLimiter.Address, remote.ErrorFormat = "enforcer:18001", "10.0.0.7:18002", model.ErrorsRouter
 	apart := remote
@@ -112,7 +112,7 @@ func TestScenariosGolden(t *testing.T) {
 				files["problems.yaml"] = marshal(t, problems)
 			}
 			for name, c := range map[string]translate.Changes{
-				"policies": d.Policies, "limits": d.Limits, "clusters": d.Clusters, "scopes": d.Scopes, "routes": d.Routes,
+				"policies": d.Policies, "limits": d.Limits, "clusters": d.Clusters, "scopes": d.Scopes, "routes": d.Routes, "probes": d.Probes,
 			} {
 				if len(c.Put) > 0 {
 					files[name+".yaml"] = print(t, c.Put)
@@ -139,6 +139,7 @@ func TestScenariosLive(t *testing.T) {
 				t.Fatal(problems)
 			}
 			defer g.serve(t, d)()
+			s.probe(t, g, d, problems)
 			for line := range strings.Lines(s.calls) {
 				if line = strings.TrimSpace(line); line != "" {
 					s.line(t, g, line)
@@ -152,6 +153,29 @@ func TestScenariosLive(t *testing.T) {
 	}
 	if log := g.envoy.Log(); strings.Contains(log, "eprecated") || strings.Contains(log, "][error]") || strings.Contains(log, "][critical]") {
 		t.Errorf("Envoy complains:\n%s", log)
+	}
+}
+
+// probe asks for every operation that no warning says is not reached, and nobody else than Envoy.
+func (s scenario) probe(t *testing.T, g *gateway, d translate.Delta, problems []model.Problem) {
+	t.Helper()
+	g.take()
+	asked, err := g.probe(t, s.variant(), s.apis, d)
+	if err != nil {
+		t.Error(err)
+	}
+	if checks, limited := g.take(); len(checks)+len(limited) > 0 {
+		t.Errorf("a probe asked the enforcer %v and the limiter %v", checks, limited)
+	}
+	for _, a := range s.apis {
+		for _, o := range a.Operations {
+			warned := slices.ContainsFunc(problems, func(p model.Problem) bool {
+				return p.Code == "shadowed-operation" && strings.Contains(p.Message, o.ID()+" of "+a.ID())
+			})
+			if asked[a.ID()+" "+o.ID()] == warned {
+				t.Errorf("%s of %s: asked is %v, warned of is %v", o.ID(), a.ID(), !warned, warned)
+			}
+		}
 	}
 }
 
