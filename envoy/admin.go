@@ -82,7 +82,7 @@ func (a *admin) drain(ctx context.Context) error {
 	return err
 }
 
-// requests are those in flight, and all there have been.
+// requests are those of clients in flight, and all there have been.
 func (a *admin) requests(ctx context.Context) (active, total int64, err error) {
 	body, err := a.call(ctx, http.MethodGet, `/stats?filter=^http\..*\.downstream_rq_(active|total)$`)
 	if err != nil {
@@ -92,7 +92,7 @@ func (a *admin) requests(ctx context.Context) (active, total int64, err error) {
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ": ")
 		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || strings.HasPrefix(name, "http.admin.") {
+		if err != nil || strings.HasPrefix(name, "http.admin.") || strings.HasPrefix(name, "http.probe.") {
 			continue
 		}
 		if strings.HasSuffix(name, "_active") {

@@ -112,12 +112,15 @@ func dynamic() *bootstrapv3.Bootstrap_DynamicResources {
 }
 
 // withoutTableStats leaves out the counters that Envoy keeps for each route table: 54 MiB with 10,000 of them, and they
-// say what the adapter's own metrics say of its resources.
+// say what the adapter's own metrics say of its resources. They are called by the first of the listeners that share it.
 func withoutTableStats() *metricsv3.StatsConfig {
-	tables := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "http.http.rds."}}
-	return &metricsv3.StatsConfig{StatsMatcher: &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_ExclusionList{
-		ExclusionList: &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{tables}},
-	}}}
+	tables := &matcherv3.ListStringMatcher{}
+	for _, listener := range []string{"http", "https", "probe"} {
+		tables.Patterns = append(tables.Patterns, &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "http." + listener + ".rds."},
+		})
+	}
+	return &metricsv3.StatsConfig{StatsMatcher: &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_ExclusionList{ExclusionList: tables}}}
 }
 
 // overload bounds the connections; Envoy has no bound of its own and would fail for want of file descriptors.

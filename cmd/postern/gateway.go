@@ -28,6 +28,7 @@ func (p *process) settings() model.Settings {
 	s.RateLimiter.Address = p.place(s.RateLimiter.Address)
 	s.LocalLimiter = model.Service{Address: p.beside(localLimiterSocket), Timeout: s.RateLimiter.Timeout}
 	s.AccessLog = model.Service{Address: p.beside(accessLogSocket)}
+	s.Probe = p.beside(probeSocket)
 	if !p.apart { // else it is the usual place on the machines of the Envoys
 		s.SystemCA = envoy.SystemCA()
 	}

@@ -63,9 +63,9 @@ type container struct {
 		Name          string
 		ContainerPort int `yaml:"containerPort"`
 	}
-	Startup   probe `yaml:"startupProbe"`
-	Liveness  probe `yaml:"livenessProbe"`
-	Readiness probe `yaml:"readinessProbe"`
+	Startup   podProbe `yaml:"startupProbe"`
+	Liveness  podProbe `yaml:"livenessProbe"`
+	Readiness podProbe `yaml:"readinessProbe"`
 	Lifecycle struct {
 		PreStop struct{ Sleep struct{ Seconds int } } `yaml:"preStop"`
 	}
@@ -76,7 +76,7 @@ type container struct {
 	} `yaml:"volumeMounts"`
 }
 
-type probe struct{ Exec struct{ Command []string } }
+type podProbe struct{ Exec struct{ Command []string } }
 
 // cluster is a folder of manifests.
 type cluster []manifest
@@ -225,7 +225,7 @@ func TestManifestsAreUnderstood(t *testing.T) {
 				p.checkFiles(t, c, cfg)
 				p.checkPorts(t, c.Name(), cfg)
 				p.checkEnd(t, c.Name(), cfg)
-				for _, asked := range []probe{p.Startup, p.Liveness, p.Readiness} {
+				for _, asked := range []podProbe{p.Startup, p.Liveness, p.Readiness} {
 					if len(asked.Exec.Command) == 0 || asked.Exec.Command[0] != "/usr/local/bin/postern" {
 						t.Errorf("a probe runs %q", asked.Exec.Command)
 						continue

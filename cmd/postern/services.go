@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-gateway/postern/enforcer"
 	"github.com/postern-gateway/postern/envoy/accesslog"
+	"github.com/postern-gateway/postern/envoy/probe"
 	"github.com/postern-gateway/postern/internal/lastgood"
 	"github.com/postern-gateway/postern/internal/mtls"
 	"github.com/postern-gateway/postern/internal/xds"
@@ -83,21 +84,41 @@ func (p *process) startRateLimiter() error {
 	return p.startLimiter("ratelimiter", p.place(p.cfg.RateLimiter.Listen), mtls.RoleEnvoy, mtls.RoleEnforcer)
 }
 
-// The sockets of what runs beside each Envoy, which only that Envoy calls.
+// The sockets of what runs beside each Envoy, which only that Envoy calls; and that of Envoy's own, at which it is probed.
 const (
 	localLimiterSocket = "ratelimiter-local.sock"
 	accessLogSocket    = "accesslog.sock"
+	probeSocket        = "probe.sock"
 )
 
-// startBeside starts what runs beside each Envoy: a ratelimiter to count for itself while the others are away, and the
-// receiver of its access log, which counts what was answered and writes a line for each request to out.
+// startBeside starts what runs beside each Envoy: a ratelimiter to count for itself while the others are away, who asks it
+// for the adapter whether it serves what it took, and the receiver of its access log, which counts what was answered and
+// writes a line for each request to out.
 func (p *process) startBeside(out io.Writer) error {
 	if err := p.startLimiter("ratelimiter-local", p.socket(localLimiterSocket)); err != nil {
+		return err
+	}
+	if err := p.startProber(); err != nil {
 		return err
 	}
 	s := accesslog.New(accesslog.Options{Output: out, Log: p.log, Registerer: p.registry})
 	p.services.Go(func() error { return s.Run(p.ctx) })
 	return p.serve("access log", p.socket(accessLogSocket), s)
+}
+
+// startProber has nothing to do with whether the gateway is ready: it answers for rollouts alone.
+func (p *process) startProber() error {
+	prober, err := probe.New(probe.Options{Address: p.socket(probeSocket), Registerer: p.registry})
+	if err != nil {
+		return err
+	}
+	p.services.Go(func() error {
+		return prober.Run(p.ctx, xds.ClientOptions{
+			Addresses: p.adapters, Credentials: p.client(), Node: p.node + "/" + xds.RoleProber, Label: p.cfg.Label, Version: versionName(),
+			Log: p.log.With("service", xds.RoleProber),
+		})
+	})
+	return nil
 }
 
 func (p *process) startLimiter(name, address string, roles ...string) error {
