@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"io"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/postern-gateway/postern/enforcer"
@@ -108,10 +110,12 @@ func (p *process) startBeside(out io.Writer) error {
 
 // startProber has nothing to do with whether the gateway is ready: it answers for rollouts alone.
 func (p *process) startProber() error {
-	prober, err := probe.New(probe.Options{Address: p.socket(probeSocket), Registerer: p.registry})
+	address := p.socket(probeSocket)
+	prober, err := probe.New(probe.Options{Address: address, Registerer: p.registry})
 	if err != nil {
 		return err
 	}
+	p.closers = append(p.closers, func() { _ = os.Remove(strings.TrimPrefix(address, "unix:")) }) // Envoy leaves it behind
 	p.services.Go(func() error {
 		return prober.Run(p.ctx, xds.ClientOptions{
 			Addresses: p.adapters, Credentials: p.client(), Node: p.node + "/" + xds.RoleProber, Label: p.cfg.Label, Version: versionName(),
