@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/translate"
 	"github.com/postern-gateway/postern/test/fixture"
 )
@@ -54,6 +55,21 @@ func TestAnOperationRetiresOnItsDay(t *testing.T) {
 	fixture.WaitFor(t, "the operation to be back", answers("/pets/pet", http.StatusOK))
 	if n := envoy.Stat(t, "listener_manager.listener_modified"); n != 0 {
 		t.Errorf("the listener was changed %d times", n)
+	}
+}
+
+// TestAllBasePathsDecideTheRouting: without its version the API is at the root, where its path has no literal.
+func TestAllBasePathsDecideTheRouting(t *testing.T) {
+	t.Parallel()
+	api := model.API{Name: "pets", Version: "v1", BasePath: "/v1", Operations: []model.Operation{{Method: "GET", Path: "/{id}"}}}
+	for _, c := range []struct {
+		aliases []string
+		flat    bool
+	}{{nil, false}, {[]string{"/pets"}, false}, {[]string{"/"}, true}} {
+		api.Aliases = c.aliases
+		if got := DecideRouting([]model.Project{{APIs: []model.API{api}}}, model.Routing{Segment: 1}); got.Flat != c.flat {
+			t.Errorf("served at %v: flat is %v", api.BasePaths(), got.Flat)
+		}
 	}
 }
 

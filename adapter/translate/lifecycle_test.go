@@ -148,6 +148,14 @@ func statesOfAll(t *testing.T, g *gateway) {
 	if a := g.call(t, "default", preflight("/life/blocked/a", app)); a.status != 200 || a.headers.Get("Access-Control-Allow-Origin") != app {
 		t.Errorf("a preflight of a blocked API: %d %v", a.status, a.headers)
 	}
+	for path, want := range map[string][2]string{
+		"/life/blocked/a": {"14", "The API, or this part of it, is blocked."}, "/life/retired/a": {"2", "The API, or this part of it, is retired."},
+	} {
+		a := g.call(t, "default", call{method: "POST", path: path, headers: map[string]string{"content-type": "application/grpc"}})
+		if got := [2]string{a.headers.Get("Grpc-Status"), a.headers.Get("Grpc-Message")}; a.status != 200 || got != want {
+			t.Errorf("%s by gRPC: %d %v, want %v", path, a.status, got, want)
+		}
+	}
 	if checks, limited := g.take(); len(checks)+len(limited) > 0 {
 		t.Errorf("somebody was asked: %v %v", checks, limited)
 	}
