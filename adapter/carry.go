@@ -17,10 +17,13 @@ import (
 
 // carry brings the push to the gateways, and commits it or takes it back.
 func (p *push) carry() (Outcome, error) {
-	if p.purpose == deploying && p.unchanged() {
+	switch {
+	case p.purpose == deploying && p.unchanged() && p.DryRun:
+		p.confirmNow()
+		return p.outcome(), nil
+	case p.purpose == deploying && p.unchanged():
 		return p.confirm()
-	}
-	if p.DryRun {
+	case p.DryRun:
 		return p.outcome(), p.try()
 	}
 	if p.record.ID == "" && p.purpose != refreshing {

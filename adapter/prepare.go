@@ -155,7 +155,7 @@ func (p *push) end() {
 	if p.named && !p.outcome().Committed {
 		p.adapter.releaseName(pushPath(p.Project))
 	}
-	p.adapter.pushes.leave(p.turn)
+	p.adapter.pushes.leave(p.Project, p.turn)
 }
 
 // look reads what there is, and whether it may be replaced.

@@ -130,7 +130,7 @@ func TestPushesAreRevisions(t *testing.T) {
 	if err != nil || info.Source != "push" || info.Revision != 3 || info.State != Live || len(info.APIs) != 1 {
 		t.Errorf("the project: %+v, %v", info, err)
 	}
-	if r, err := p.Rollout(ctx, back.Rollout); err != nil || !r.Outcome.Committed || r.Ended.IsZero() || r.Err != nil {
+	if r, err := p.Rollout(ctx, back.Rollout); err != nil || !r.Outcome.Committed || r.Outcome.Revision != 3 || r.Ended.IsZero() || r.Err != nil {
 		t.Errorf("its rollout: %+v, %v", r, err)
 	}
 

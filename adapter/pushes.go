@@ -48,6 +48,7 @@ type pushedProject struct {
 	turn   chan struct{} // of capacity one
 	memory *memory
 	labels []string // where it is served, sorted
+	users  int      // who have the turn, or wait for it; pushes.mu is theirs
 }
 
 // pushPath is what stands for a folder where a project was pushed.
@@ -83,6 +84,10 @@ func (p *pushes) running() context.Context {
 func (p *pushes) project(name string) *pushedProject {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.projectLocked(name)
+}
+
+func (p *pushes) projectLocked(name string) *pushedProject {
 	if p.projects[name] == nil {
 		p.projects[name] = &pushedProject{turn: make(chan struct{}, 1), memory: &memory{}}
 	}
@@ -91,17 +96,33 @@ func (p *pushes) project(name string) *pushedProject {
 
 // enter waits for a project's turn: its pushes come one after the other.
 func (p *pushes) enter(ctx context.Context, name string) (*pushedProject, error) {
-	one := p.project(name)
+	p.mu.Lock()
+	one := p.projectLocked(name)
+	one.users++
+	p.mu.Unlock()
 	select {
 	case one.turn <- struct{}{}:
 		return one, nil
 	case <-ctx.Done():
+		p.drop(name, one)
 		return nil, ctx.Err()
 	}
 }
 
-// leave ends the turn. Of a project that is served nowhere nothing is kept.
-func (p *pushes) leave(one *pushedProject) { <-one.turn }
+// leave ends the turn.
+func (p *pushes) leave(name string, one *pushedProject) {
+	<-one.turn
+	p.drop(name, one)
+}
+
+// drop keeps nothing of a project that is served nowhere and that nobody pushes.
+func (p *pushes) drop(name string, one *pushedProject) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if one.users--; one.users == 0 && len(one.labels) == 0 {
+		delete(p.projects, name)
+	}
+}
 
 func (p *pushes) track(id string, one *push) {
 	p.mu.Lock()

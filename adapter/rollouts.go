@@ -77,6 +77,9 @@ func (a *Adapter) Rollout(ctx context.Context, id string) (RolloutInfo, error) {
 	if len(r.Outcome) > 0 {
 		err := json.Unmarshal(r.Outcome, &info)
 		info.ID = r.ID
+		if r.Revision != 0 { // which was not known when the outcome was written
+			info.Outcome.Revision = r.Revision
+		}
 		return info, err
 	}
 	info.Outcome = Outcome{Rollout: r.ID, Project: r.Project}
