@@ -50,6 +50,7 @@ func (l *loader) finish(c *Config) {
 			*address = net.JoinHostPort("0.0.0.0", port)
 		}
 	}
+	c.finishSources()
 	for i := range c.TLS.Certificates {
 		t := &c.TLS.Certificates[i]
 		t.Cert, t.Key = c.path("tls.certificates", t.Cert), c.path("tls.certificates", t.Key)
@@ -127,6 +128,7 @@ func (l *loader) check(c *Config) {
 		l.checkBackends(c)
 		l.checkPushes(c)
 		l.checkIssuers(c)
+		l.checkSources(c)
 	}
 	l.checkServed(c)
 	slices.SortStableFunc(l.problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

@@ -34,6 +34,8 @@ type Config struct {
 	RateLimiter Service    `yaml:"ratelimiter"`
 	Envoy       Envoy      `yaml:"envoy"`
 
+	Sources []ProjectSource `yaml:"sources"`
+
 	TokenIssuers  []Issuer   `yaml:"issuers"`
 	Basic         Basic      `yaml:"basic"`
 	APIKeys       File       `yaml:"apiKeys"`

@@ -26,7 +26,7 @@ const (
 // read are the keys, or how they begin, that each part reads beside those that all do.
 var read = map[Part][]string{
 	Adapter: {
-		"listen", "tls", "mtls", "routing", "cors", "timeouts", "limitsOnRequests", "errors", "backends", "management", "xds.listen", "xds.tls",
+		"listen", "tls", "mtls", "routing", "cors", "timeouts", "limitsOnRequests", "errors", "backends", "sources", "management", "xds.listen", "xds.tls",
 		"enforcer.address", "enforcer.tls", "enforcer.timeout", "ratelimiter.address", "ratelimiter.tls", "ratelimiter.timeout",
 		"issuers", "basic", "apiKeys", "subscriptions", "revocation", "backendJWT", "limits", "store", "pushes",
 	},
