@@ -10,8 +10,8 @@ import (
 // Source is where projects come from, beside pushes: folders and archives that are there, or what a git branch has. All
 // methods may be called at any time, by anybody.
 type Source interface {
-	// Watch tells of changes as the function Watch does: it misses nothing of what is read after it returned. It is
-	// called once.
+	// Watch tells of changes as the function Watch does: it misses nothing of what is read after it returned, which it
+	// does when there is something to read. It is called once.
 	Watch(ctx context.Context) <-chan []string
 	// Paths are the projects of now, in an order that stays: where two have one name, the first has it.
 	Paths() []string
@@ -61,10 +61,14 @@ type all []Source
 
 func (a all) Watch(ctx context.Context) <-chan []string {
 	out := make(chan []string)
-	var group sync.WaitGroup
-	for _, s := range a {
-		changes := s.Watch(ctx)
-		group.Go(func() { forward(ctx, changes, out) })
+	changes := make([]<-chan []string, len(a))
+	var ready, group sync.WaitGroup
+	for i, s := range a {
+		ready.Go(func() { changes[i] = s.Watch(ctx) }) // side by side: one may take its time
+	}
+	ready.Wait()
+	for _, c := range changes {
+		group.Go(func() { forward(ctx, c, out) })
 	}
 	go func() {
 		defer close(out)

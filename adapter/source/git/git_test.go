@@ -1,0 +1,355 @@
+package git
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-gateway/postern/adapter/source"
+)
+
+var _ source.Source = (*Source)(nil)
+
+func TestNewCommitsAreServed(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	first := r.commit(map[string]string{"shop/project.yaml": "1", "books/api_definitions/a.yaml": "1", "docs/readme": "1", "readme": "1"})
+	s := r.of(Options{})
+	s.serves(first)
+	s.has("books", "shop")
+	s.reads("shop/project.yaml", "1")
+	if _, err := os.Stat(s.at("docs")); err == nil {
+		t.Error("what is no project is unpacked")
+	}
+	p, there := s.Find(s.at("shop"))
+	if want := (source.Project{Path: s.at("shop"), Source: "git file://" + r.bare + "#main", Commit: first}); !there || p != want {
+		t.Errorf("the project is %+v, want %+v", p, want)
+	}
+
+	s.serves(r.commit(map[string]string{"shop/project.yaml": "2"}))
+	s.told("shop")
+	s.reads("shop/project.yaml", "2")
+	s.serves(r.commit(map[string]string{"readme": "2"}))
+	s.serves(r.commit(map[string]string{"new/project.yaml": "1", "books": ""}))
+	s.told("books", "new") // and of no other: the commit before changed no project
+	s.has("new", "shop")
+	if _, there := s.Find(s.at("books")); there {
+		t.Error("a project that went is still there")
+	}
+
+	for range 20 { // more than are fetched at once
+		r.write(map[string]string{"shop/project.yaml": fmt.Sprint(time.Now().UnixNano())})
+		r.git(r.work, "commit", "-qam", "one of many")
+	}
+	s.serves(r.commit(map[string]string{"shop/project.yaml": "last"}))
+	s.told("shop")
+	s.reads("shop/project.yaml", "last")
+	entries, err := os.ReadDir(s.dir)
+	if err != nil || len(entries) != 4 { // two commits, the link, the file
+		t.Errorf("on disk there are %v, %v", entries, err)
+	}
+}
+
+func TestMergesComeAfterBoth(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	first := r.commit(map[string]string{"project.yaml": "1"})
+	s := r.of(Options{})
+	s.serves(first)
+	s.has("")
+	if filepath.Base(s.Paths()[0]) != "apis" {
+		t.Errorf("a project at the root is at %s; want the repository's name", s.Paths()[0])
+	}
+	r.git(r.work, "checkout", "-qb", "side")
+	for i := range 30 {
+		r.write(map[string]string{"side.yaml": fmt.Sprint(i)})
+		r.git(r.work, "add", "-A")
+		r.git(r.work, "commit", "-qm", "side")
+	}
+	r.git(r.work, "checkout", "-q", "main")
+	s.serves(r.commit(map[string]string{"project.yaml": "2"}))
+	r.git(r.work, "merge", "-q", "--no-edit", "side")
+	s.serves(r.push())
+	s.reads("side.yaml", "29")
+}
+
+func TestWhatPathNames(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	head := r.commit(map[string]string{
+		"projects/a/project.yaml": "1", "projects/b/api_definitions/b.yaml": "1", "projects/c/readme": "1", "projects/.d/project.yaml": "1",
+		"other/readme": "1",
+	})
+	for path, want := range map[string][]string{
+		"projects/*": {"projects/a", "projects/b"}, "projects": {"projects/a", "projects/b"}, "projects/": {"projects/a", "projects/b"},
+		"*/a": {"projects/a"}, "projects/[bc]": {"projects/b"}, "other": {"other"}, "projects/.d": {"projects/.d"},
+	} {
+		s := r.of(Options{Path: path})
+		s.serves(head)
+		s.has(want...)
+	}
+	for _, path := range []string{"", "nowhere", "no*", "projects/c/*"} {
+		s := r.of(Options{Path: path, Patience: time.Millisecond})
+		s.fails("commit " + head + " has no project")
+		s.has()
+	}
+}
+
+func TestRewrittenHistoryIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	base := r.commit(map[string]string{"project.yaml": "1"})
+	good := r.commit(map[string]string{"project.yaml": "2"})
+	s := r.of(Options{})
+	s.serves(good)
+
+	r.git(r.work, "reset", "-q", "--hard", base)
+	back := r.push()
+	s.fails("the history of main was rewritten: its commit "+back+" does not come after "+good, "remove "+filepath.Join(s.dir, "served.json"), "allowRewrite: true")
+	other := r.commit(map[string]string{"project.yaml": "3"})
+	s.fails(other)
+	r.git(r.work, "checkout", "-q", "--orphan", "anew")
+	r.git(r.work, "commit", "-qm", "nothing in common")
+	orphan := r.push()
+	s.fails(orphan)
+	s.reads("project.yaml", "2")
+	if now := s.Status(); now.Commit != good {
+		t.Errorf("%s is served", now.Commit)
+	}
+	r.git(r.bare, "gc", "--prune=now", "-q")
+	r.git(r.work, "commit", "-q", "--allow-empty", "-m", "the server has forgotten what is served")
+	s.fails(r.push())
+
+	s.stop()
+	s.start() // after a restart
+	s.fails("was rewritten")
+	s.reads("project.yaml", "2")
+	if err := os.Remove(s.servedFile()); err != nil {
+		t.Fatal(err)
+	}
+	head := r.git(r.work, "rev-parse", "HEAD")
+	s.serves(head)
+	s.reads("project.yaml", "3")
+
+	r.git(r.work, "checkout", "-q", "main")
+	r.git(r.work, "reset", "-q", "--hard", good)
+	r.push()
+	s.fails("was rewritten")
+	s.stop()
+	s.options.AllowRewrite = true
+	s.start()
+	s.serves(good)
+	s.reads("project.yaml", "2")
+}
+
+func TestTheHistoryHealsByItself(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	base := r.commit(map[string]string{"project.yaml": "1"})
+	good := r.commit(map[string]string{"project.yaml": "2"})
+	s := r.of(Options{})
+	s.serves(good)
+	r.git(r.work, "reset", "-q", "--hard", base)
+	r.push()
+	s.fails("was rewritten")
+	r.git(r.work, "reset", "-q", "--hard", good)
+	s.serves(r.push())
+}
+
+func TestBranchDeletedAndRepositoryAway(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	first := r.commit(map[string]string{"project.yaml": "1"})
+	s := r.of(Options{})
+	s.serves(first)
+	r.git(r.work, "push", "-q", "origin", "HEAD:other")
+	r.git(r.bare, "update-ref", "-d", "refs/heads/main")
+	s.fails("there is no branch main; there are: other")
+	s.reads("project.yaml", "1")
+	s.serves(r.commit(map[string]string{"project.yaml": "2"}))
+
+	if err := os.Rename(r.bare, r.bare+".away"); err != nil {
+		t.Fatal(err)
+	}
+	s.fails("no such file")
+	s.stop()
+	s.start() // a restart while it is away
+	s.has("")
+	s.reads("project.yaml", "2")
+	s.fails("no such file")
+	if !strings.Contains(s.log.String(), "serves from disk") {
+		t.Errorf("nothing is said of it:\n%s", s.log.String())
+	}
+	if err := os.Rename(r.bare+".away", r.bare); err != nil {
+		t.Fatal(err)
+	}
+	s.serves(r.commit(map[string]string{"project.yaml": "3"}))
+	s.told("")
+}
+
+func TestWhatIsOnDiskIsChecked(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	r.write(map[string]string{"a.sh": "1", "sub/b": "1", "sub-c": "1"})
+	if err := os.Chmod(filepath.Join(r.work, "a.sh"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	head := r.commit(map[string]string{"project.yaml": "1"})
+	s := r.of(Options{})
+	s.serves(head)
+	s.stop()
+	s.start()
+	if !strings.Contains(s.log.String(), "serves from disk") {
+		t.Fatalf("what is on disk is not served:\n%s", s.log.String())
+	}
+	s.stop()
+	if err := os.WriteFile(s.at("project.yaml"), []byte("2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if log := s.log.String(); !strings.Contains(log, "is not what commit "+head+" has") {
+		t.Errorf("what is on disk is believed:\n%s", log)
+	}
+	s.serves(head)
+	s.reads("project.yaml", "1")
+	s.stop()
+	if err := os.WriteFile(s.servedFile(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.options.Patience = time.Millisecond
+	s.start()
+	s.fails("served.json is damaged; remove it")
+}
+
+// TestHostileProjects: what is wrong with one project concerns no other.
+func TestHostileProjects(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	first := r.commit(map[string]string{"good/project.yaml": "1", "bad/project.yaml": "1"})
+	s := r.of(Options{})
+	s.serves(first)
+	n := 1
+	for words, do := range map[string]func(){
+		`"link" is a link`: func() { _ = os.Symlink("/etc/passwd", filepath.Join(r.work, "bad/link")) },
+		`"lfs.bin" is kept in Git LFS`: func() {
+			r.write(map[string]string{"bad/lfs.bin": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"})
+		},
+		`"big" is larger than 16 MiB`: func() { r.write(map[string]string{"bad/big": strings.Repeat("0", 16<<20+1)}) },
+		`is no plain name`:            func() { r.write(map[string]string{`bad/a\..\b`: "1"}) },
+		`"sub" is a submodule`: func() {
+			r.git(r.work, "update-index", "--add", "--cacheinfo", "160000,"+first+",bad/sub")
+			r.write(map[string]string{"bad/sub/.git": "gitdir: nowhere\n"})
+		},
+	} {
+		do()
+		n++
+		good := fmt.Sprint(n)
+		r.write(map[string]string{"good/project.yaml": good})
+		if strings.Contains(words, "submodule") {
+			r.git(r.work, "add", "good")
+		} else {
+			r.git(r.work, "add", "-A")
+		}
+		r.git(r.work, "commit", "-qm", "change")
+		head := r.push()
+		s.serves(head)
+		s.told("bad", "good")
+		s.reads("good/project.yaml", good)
+		p, there := s.Find(s.at("bad"))
+		if !there || p.Err == nil || !strings.Contains(p.Err.Error(), words) || !strings.Contains(p.Err.Error(), head) {
+			t.Errorf("%s: the project is %+v", words, p)
+		}
+		if _, err := os.Stat(s.at("bad")); err == nil {
+			t.Errorf("%s: unpacked", words)
+		}
+		r.git(r.work, "reset", "-q", "--hard", "HEAD")
+		_ = os.RemoveAll(filepath.Join(r.work, "bad"))
+		s.serves(r.commit(map[string]string{"bad/project.yaml": good}))
+		s.told("bad")
+		s.reads("bad/project.yaml", good)
+	}
+}
+
+func TestACommitWithoutProjectsIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	first := r.commit(map[string]string{"a/project.yaml": "1", "readme": "1"})
+	s := r.of(Options{})
+	s.serves(first)
+	head := r.commit(map[string]string{"a": ""})
+	s.fails("commit " + head + " has no project")
+	s.has("a")
+	s.serves(r.commit(map[string]string{"b/project.yaml": "1"}))
+	s.told("a", "b")
+}
+
+func TestWatchWaitsForTheFirstCommit(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	ready := make(chan *subject)
+	go func() {
+		s := r.of(Options{})
+		ready <- s
+	}()
+	select {
+	case <-ready:
+		t.Error("it does not wait")
+	case <-time.After(100 * time.Millisecond):
+	}
+	head := r.commit(map[string]string{"project.yaml": "1"})
+	s := <-ready
+	if s.Status().Commit != head {
+		t.Errorf("%+v", s.Status())
+	}
+	s = newSubject(t, Options{URL: "file:///nowhere/apis.git", Patience: 10 * time.Millisecond})
+	s.fails("no such file")
+
+	s, err := &subject{}, error(nil)
+	if s.Source, err = New(Options{URL: "file:///nowhere/apis.git", Branch: "main", Dir: t.TempDir(), Poll: time.Hour, Log: s.log.Logger()}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	for range s.Watch(ctx) { // ends with ctx, though nothing ever came
+		t.Error("told of something")
+	}
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	s := &Source{options: Options{Poll: 30 * time.Second, Backoff: time.Second}}
+	failed := fmt.Errorf("away")
+	for _, test := range []struct {
+		now  Status
+		want time.Duration
+	}{
+		{Status{}, 30 * time.Second},
+		{Status{Err: failed, Failures: 1}, time.Second},
+		{Status{Err: failed, Failures: 4}, 8 * time.Second},
+		{Status{Err: failed, Failures: 1000}, 5 * time.Minute},
+		{Status{Err: refuse("x"), Failures: 1000}, 30 * time.Second},
+	} {
+		for range 100 {
+			if got := s.pause(test.now); got < test.want*9/10 || got > test.want*11/10+time.Nanosecond {
+				t.Errorf("%+v: %s, want about %s", test.now, got, test.want)
+			}
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"https://git.example.com/shop/apis.git": "apis", "https://git.example.com/shop/apis/": "apis", "git@host:apis.git": "apis",
+		"https://h/..": "repository", "https://h/a%20b": "repository", "https://h/served.json": "repository", "https://h/.git": "repository",
+		"https://h/0123456789012345678901234567890123456789": "repository",
+	} {
+		if got := repositoryName(url); got != want {
+			t.Errorf("%s is called %q, want %q", url, got, want)
+		}
+	}
+}
