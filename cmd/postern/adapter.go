@@ -42,11 +42,11 @@ last good stays.`,
 }
 
 func startAdapterApart(k *call, s settings, environment string) ([]any, error) {
-	paths, err := watchedPaths(k.args)
+	paths, err := folders(k.cfg, k.args)
 	if err != nil {
 		return nil, err
 	}
-	if len(paths) == 0 {
+	if len(paths) == 0 && len(k.cfg.Sources) == 0 {
 		k.log.Info(onlyPushed)
 	}
 	issuers, err := k.cfg.Issuers()
@@ -68,6 +68,6 @@ func startAdapterApart(k *call, s settings, environment string) ([]any, error) {
 	r := &reloader{process: k.process, command: k.command, settings: s, adapter: a}
 	k.services.Go(func() error { r.follow(k.ctx, issuers); return nil })
 	k.readiness.until(a.Started, "the adapter has not compiled everything")
-	k.watching = judge(a, len(paths))
+	k.watching = judge(a, alone(k.cfg, paths))
 	return []any{"xds", k.cfg.XDS.Listen, "projects", paths}, nil
 }

@@ -19,7 +19,7 @@ import (
 // projects can be served: then a mistake is to be mended before anything is tried. A gateway with one good project
 // starts, and what is bad is served as soon as it is mended.
 func (r *runner) announce(ctx context.Context, g *gateway) error {
-	err := awaitReady(ctx, g.process, judge(g.adapter, len(r.paths)))
+	err := awaitReady(ctx, g.process, judge(g.adapter, alone(r.cfg, r.paths)))
 	if err != nil || ctx.Err() != nil {
 		return err
 	}

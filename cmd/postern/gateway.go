@@ -55,12 +55,16 @@ func (p *process) startAdapter(l net.Listener, paths []string, environment strin
 	if err != nil {
 		return nil, err
 	}
+	sources, err := p.gitSources()
+	if err != nil {
+		return nil, err
+	}
 	a, err := adapter.New(adapter.Options{
 		Store: kept,
 		Pushes: adapter.PushDefaults{
 			Wait: p.cfg.Pushes.Wait, Require: publish.Require{Percent: p.cfg.Pushes.Percent()}, RefuseBreaking: p.cfg.Pushes.Breaking == "refuse",
 		},
-		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Label: label,
+		Version: versionName(), Settings: p.settings(), AutoRouting: p.cfg.Routing.Mode == "auto", Listen: l, Folders: paths, Sources: sources, Label: label,
 		GRPC: p.secure(l, "", mtls.RoleEnvoy, mtls.RoleEnforcer, mtls.RoleRateLimiter), Authorize: p.authorize(),
 		Environment: environment, Lookup: os.LookupEnv, OwnAddresses: p.cfg.OwnAddresses(), AllowBackends: p.cfg.Backends.Allow,
 		Issuers: issuers, Certificates: p.cfg.Certificates(), Log: p.log, Registerer: p.registry,

@@ -79,10 +79,10 @@ func (r *runner) run(c *cobra.Command, paths []string) error {
 	if r.cfg, r.warnings, err = r.settings.load(c); err != nil {
 		return err
 	}
-	if r.paths, err = watchedPaths(paths); err != nil {
+	if r.paths, err = folders(r.cfg, paths); err != nil {
 		return err
 	}
-	if len(r.paths) == 0 {
+	if len(r.paths) == 0 && len(r.cfg.Sources) == 0 {
 		r.warnings = append(r.warnings, onlyPushed)
 	}
 	g, err := r.prepare(ctx)

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,71 +13,6 @@ import (
 
 	"github.com/postern-gateway/postern/test/fixture"
 )
-
-// repository is a bare git repository, with a work tree of somebody who pushes to it.
-type repository struct {
-	t    *testing.T
-	dir  string // of all
-	bare string
-	work string
-}
-
-func newRepository(t *testing.T) *repository {
-	t.Helper()
-	r := &repository{t: t, dir: t.TempDir()}
-	r.bare, r.work = filepath.Join(r.dir, "apis.git"), filepath.Join(r.dir, "work")
-	r.git(r.dir, "init", "-q", "--bare", "-b", "main", r.bare)
-	r.git(r.dir, "clone", "-q", r.bare, r.work)
-	r.git(r.work, "checkout", "-q", "-b", "main")
-	return r
-}
-
-// git calls the real git.
-func (r *repository) git(dir string, args ...string) string {
-	r.t.Helper()
-	cmd := exec.Command("git", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME="+r.dir, "GIT_CONFIG_NOSYSTEM=1",
-		"GIT_AUTHOR_NAME=ann", "GIT_AUTHOR_EMAIL=ann@example.com", "GIT_COMMITTER_NAME=ann", "GIT_COMMITTER_EMAIL=ann@example.com")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		r.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// write writes files, and removes those without content.
-func (r *repository) write(files map[string]string) {
-	r.t.Helper()
-	for name, content := range files {
-		path := filepath.Join(r.work, name)
-		if content == "" {
-			r.git(r.work, "rm", "-rq", name)
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			r.t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-}
-
-// commit commits files, pushes, and returns the commit.
-func (r *repository) commit(files map[string]string) string {
-	r.t.Helper()
-	r.write(files)
-	r.git(r.work, "add", "-A")
-	r.git(r.work, "commit", "-q", "--allow-empty", "-m", "change")
-	return r.push()
-}
-
-func (r *repository) push() string {
-	r.t.Helper()
-	r.git(r.work, "push", "-q", "--force", "origin", "HEAD:main")
-	return r.git(r.work, "rev-parse", "HEAD")
-}
 
 // subject is a Source that runs until the test ends.
 type subject struct {
@@ -131,10 +65,10 @@ func (s *subject) start() {
 }
 
 // of starts a source of a repository over file://.
-func (r *repository) of(o Options) *subject {
-	r.t.Helper()
-	o.URL = "file://" + r.bare
-	return newSubject(r.t, o)
+func of(t *testing.T, r *fixture.Repository, o Options) *subject {
+	t.Helper()
+	o.URL = "file://" + r.Bare
+	return newSubject(t, o)
 }
 
 // serves waits until a commit is served.

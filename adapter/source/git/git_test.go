@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-gateway/postern/test/fixture"
+
 	"github.com/postern-gateway/postern/adapter/source"
 )
 
@@ -16,9 +18,9 @@ var _ source.Source = (*Source)(nil)
 
 func TestNewCommitsAreServed(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	first := r.commit(map[string]string{"shop/project.yaml": "1", "books/api_definitions/a.yaml": "1", "docs/readme": "1", "readme": "1"})
-	s := r.of(Options{})
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"shop/project.yaml": "1", "books/api_definitions/a.yaml": "1", "docs/readme": "1", "readme": "1"})
+	s := of(t, r, Options{})
 	s.serves(first)
 	s.has("books", "shop")
 	s.reads("shop/project.yaml", "1")
@@ -26,15 +28,15 @@ func TestNewCommitsAreServed(t *testing.T) {
 		t.Error("what is no project is unpacked")
 	}
 	p, there := s.Find(s.at("shop"))
-	if want := (source.Project{Path: s.at("shop"), Source: "git file://" + r.bare + "#main", Commit: first}); !there || p != want {
+	if want := (source.Project{Path: s.at("shop"), Source: "git file://" + r.Bare + "#main", Commit: first}); !there || p != want {
 		t.Errorf("the project is %+v, want %+v", p, want)
 	}
 
-	s.serves(r.commit(map[string]string{"shop/project.yaml": "2"}))
+	s.serves(r.Commit(map[string]string{"shop/project.yaml": "2"}))
 	s.told("shop")
 	s.reads("shop/project.yaml", "2")
-	s.serves(r.commit(map[string]string{"readme": "2"}))
-	s.serves(r.commit(map[string]string{"new/project.yaml": "1", "books": ""}))
+	s.serves(r.Commit(map[string]string{"readme": "2"}))
+	s.serves(r.Commit(map[string]string{"new/project.yaml": "1", "books": ""}))
 	s.told("books", "new") // and of no other: the commit before changed no project
 	s.has("new", "shop")
 	if _, there := s.Find(s.at("books")); there {
@@ -42,10 +44,10 @@ func TestNewCommitsAreServed(t *testing.T) {
 	}
 
 	for range 20 { // more than are fetched at once
-		r.write(map[string]string{"shop/project.yaml": fmt.Sprint(time.Now().UnixNano())})
-		r.git(r.work, "commit", "-qam", "one of many")
+		r.Write(map[string]string{"shop/project.yaml": fmt.Sprint(time.Now().UnixNano())})
+		r.Git(r.Work, "commit", "-qam", "one of many")
 	}
-	s.serves(r.commit(map[string]string{"shop/project.yaml": "last"}))
+	s.serves(r.Commit(map[string]string{"shop/project.yaml": "last"}))
 	s.told("shop")
 	s.reads("shop/project.yaml", "last")
 	entries, err := os.ReadDir(s.dir)
@@ -56,31 +58,31 @@ func TestNewCommitsAreServed(t *testing.T) {
 
 func TestMergesComeAfterBoth(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	first := r.commit(map[string]string{"project.yaml": "1"})
-	s := r.of(Options{})
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"project.yaml": "1"})
+	s := of(t, r, Options{})
 	s.serves(first)
 	s.has("")
 	if filepath.Base(s.Paths()[0]) != "apis" {
 		t.Errorf("a project at the root is at %s; want the repository's name", s.Paths()[0])
 	}
-	r.git(r.work, "checkout", "-qb", "side")
+	r.Git(r.Work, "checkout", "-qb", "side")
 	for i := range 30 {
-		r.write(map[string]string{"side.yaml": fmt.Sprint(i)})
-		r.git(r.work, "add", "-A")
-		r.git(r.work, "commit", "-qm", "side")
+		r.Write(map[string]string{"side.yaml": fmt.Sprint(i)})
+		r.Git(r.Work, "add", "-A")
+		r.Git(r.Work, "commit", "-qm", "side")
 	}
-	r.git(r.work, "checkout", "-q", "main")
-	s.serves(r.commit(map[string]string{"project.yaml": "2"}))
-	r.git(r.work, "merge", "-q", "--no-edit", "side")
-	s.serves(r.push())
+	r.Git(r.Work, "checkout", "-q", "main")
+	s.serves(r.Commit(map[string]string{"project.yaml": "2"}))
+	r.Git(r.Work, "merge", "-q", "--no-edit", "side")
+	s.serves(r.Push())
 	s.reads("side.yaml", "29")
 }
 
 func TestWhatPathNames(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	head := r.commit(map[string]string{
+	r := fixture.NewRepository(t)
+	head := r.Commit(map[string]string{
 		"projects/a/project.yaml": "1", "projects/b/api_definitions/b.yaml": "1", "projects/c/readme": "1", "projects/.d/project.yaml": "1",
 		"other/readme": "1",
 	})
@@ -88,12 +90,12 @@ func TestWhatPathNames(t *testing.T) {
 		"projects/*": {"projects/a", "projects/b"}, "projects": {"projects/a", "projects/b"}, "projects/": {"projects/a", "projects/b"},
 		"*/a": {"projects/a"}, "projects/[bc]": {"projects/b"}, "other": {"other"}, "projects/.d": {"projects/.d"},
 	} {
-		s := r.of(Options{Path: path})
+		s := of(t, r, Options{Path: path})
 		s.serves(head)
 		s.has(want...)
 	}
 	for _, path := range []string{"", "nowhere", "no*", "projects/c/*"} {
-		s := r.of(Options{Path: path, Patience: time.Millisecond})
+		s := of(t, r, Options{Path: path, Patience: time.Millisecond})
 		s.fails("commit " + head + " has no project")
 		s.has()
 	}
@@ -101,28 +103,28 @@ func TestWhatPathNames(t *testing.T) {
 
 func TestRewrittenHistoryIsRefused(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	base := r.commit(map[string]string{"project.yaml": "1"})
-	good := r.commit(map[string]string{"project.yaml": "2"})
-	s := r.of(Options{})
+	r := fixture.NewRepository(t)
+	base := r.Commit(map[string]string{"project.yaml": "1"})
+	good := r.Commit(map[string]string{"project.yaml": "2"})
+	s := of(t, r, Options{})
 	s.serves(good)
 
-	r.git(r.work, "reset", "-q", "--hard", base)
-	back := r.push()
+	r.Git(r.Work, "reset", "-q", "--hard", base)
+	back := r.Push()
 	s.fails("the history of main was rewritten: its commit "+back+" does not come after "+good, "remove "+filepath.Join(s.dir, "served.json"), "allowRewrite: true")
-	other := r.commit(map[string]string{"project.yaml": "3"})
+	other := r.Commit(map[string]string{"project.yaml": "3"})
 	s.fails(other)
-	r.git(r.work, "checkout", "-q", "--orphan", "anew")
-	r.git(r.work, "commit", "-qm", "nothing in common")
-	orphan := r.push()
+	r.Git(r.Work, "checkout", "-q", "--orphan", "anew")
+	r.Git(r.Work, "commit", "-qm", "nothing in common")
+	orphan := r.Push()
 	s.fails(orphan)
 	s.reads("project.yaml", "2")
 	if now := s.Status(); now.Commit != good {
 		t.Errorf("%s is served", now.Commit)
 	}
-	r.git(r.bare, "gc", "--prune=now", "-q")
-	r.git(r.work, "commit", "-q", "--allow-empty", "-m", "the server has forgotten what is served")
-	s.fails(r.push())
+	r.Git(r.Bare, "gc", "--prune=now", "-q")
+	r.Git(r.Work, "commit", "-q", "--allow-empty", "-m", "the server has forgotten what is served")
+	s.fails(r.Push())
 
 	s.stop()
 	s.start() // after a restart
@@ -131,13 +133,13 @@ func TestRewrittenHistoryIsRefused(t *testing.T) {
 	if err := os.Remove(s.servedFile()); err != nil {
 		t.Fatal(err)
 	}
-	head := r.git(r.work, "rev-parse", "HEAD")
+	head := r.Git(r.Work, "rev-parse", "HEAD")
 	s.serves(head)
 	s.reads("project.yaml", "3")
 
-	r.git(r.work, "checkout", "-q", "main")
-	r.git(r.work, "reset", "-q", "--hard", good)
-	r.push()
+	r.Git(r.Work, "checkout", "-q", "main")
+	r.Git(r.Work, "reset", "-q", "--hard", good)
+	r.Push()
 	s.fails("was rewritten")
 	s.stop()
 	s.options.AllowRewrite = true
@@ -148,31 +150,31 @@ func TestRewrittenHistoryIsRefused(t *testing.T) {
 
 func TestTheHistoryHealsByItself(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	base := r.commit(map[string]string{"project.yaml": "1"})
-	good := r.commit(map[string]string{"project.yaml": "2"})
-	s := r.of(Options{})
+	r := fixture.NewRepository(t)
+	base := r.Commit(map[string]string{"project.yaml": "1"})
+	good := r.Commit(map[string]string{"project.yaml": "2"})
+	s := of(t, r, Options{})
 	s.serves(good)
-	r.git(r.work, "reset", "-q", "--hard", base)
-	r.push()
+	r.Git(r.Work, "reset", "-q", "--hard", base)
+	r.Push()
 	s.fails("was rewritten")
-	r.git(r.work, "reset", "-q", "--hard", good)
-	s.serves(r.push())
+	r.Git(r.Work, "reset", "-q", "--hard", good)
+	s.serves(r.Push())
 }
 
 func TestBranchDeletedAndRepositoryAway(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	first := r.commit(map[string]string{"project.yaml": "1"})
-	s := r.of(Options{})
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"project.yaml": "1"})
+	s := of(t, r, Options{})
 	s.serves(first)
-	r.git(r.work, "push", "-q", "origin", "HEAD:other")
-	r.git(r.bare, "update-ref", "-d", "refs/heads/main")
+	r.Git(r.Work, "push", "-q", "origin", "HEAD:other")
+	r.Git(r.Bare, "update-ref", "-d", "refs/heads/main")
 	s.fails("there is no branch main; there are: other")
 	s.reads("project.yaml", "1")
-	s.serves(r.commit(map[string]string{"project.yaml": "2"}))
+	s.serves(r.Commit(map[string]string{"project.yaml": "2"}))
 
-	if err := os.Rename(r.bare, r.bare+".away"); err != nil {
+	if err := os.Rename(r.Bare, r.Bare+".away"); err != nil {
 		t.Fatal(err)
 	}
 	s.fails("no such file")
@@ -184,22 +186,22 @@ func TestBranchDeletedAndRepositoryAway(t *testing.T) {
 	if !strings.Contains(s.log.String(), "serves from disk") {
 		t.Errorf("nothing is said of it:\n%s", s.log.String())
 	}
-	if err := os.Rename(r.bare+".away", r.bare); err != nil {
+	if err := os.Rename(r.Bare+".away", r.Bare); err != nil {
 		t.Fatal(err)
 	}
-	s.serves(r.commit(map[string]string{"project.yaml": "3"}))
+	s.serves(r.Commit(map[string]string{"project.yaml": "3"}))
 	s.told("")
 }
 
 func TestWhatIsOnDiskIsChecked(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	r.write(map[string]string{"a.sh": "1", "sub/b": "1", "sub-c": "1"})
-	if err := os.Chmod(filepath.Join(r.work, "a.sh"), 0o755); err != nil {
+	r := fixture.NewRepository(t)
+	r.Write(map[string]string{"a.sh": "1", "sub/b": "1", "sub-c": "1"})
+	if err := os.Chmod(filepath.Join(r.Work, "a.sh"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	head := r.commit(map[string]string{"project.yaml": "1"})
-	s := r.of(Options{})
+	head := r.Commit(map[string]string{"project.yaml": "1"})
+	s := of(t, r, Options{})
 	s.serves(head)
 	s.stop()
 	s.start()
@@ -228,34 +230,34 @@ func TestWhatIsOnDiskIsChecked(t *testing.T) {
 // TestHostileProjects: what is wrong with one project concerns no other.
 func TestHostileProjects(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	first := r.commit(map[string]string{"good/project.yaml": "1", "bad/project.yaml": "1"})
-	s := r.of(Options{})
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"good/project.yaml": "1", "bad/project.yaml": "1"})
+	s := of(t, r, Options{})
 	s.serves(first)
 	n := 1
 	for words, do := range map[string]func(){
-		`"link" is a link`: func() { _ = os.Symlink("/etc/passwd", filepath.Join(r.work, "bad/link")) },
+		`"link" is a link`: func() { _ = os.Symlink("/etc/passwd", filepath.Join(r.Work, "bad/link")) },
 		`"lfs.bin" is kept in Git LFS`: func() {
-			r.write(map[string]string{"bad/lfs.bin": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"})
+			r.Write(map[string]string{"bad/lfs.bin": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"})
 		},
-		`"big" is larger than 16 MiB`: func() { r.write(map[string]string{"bad/big": strings.Repeat("0", 16<<20+1)}) },
-		`is no plain name`:            func() { r.write(map[string]string{`bad/a\..\b`: "1"}) },
+		`"big" is larger than 16 MiB`: func() { r.Write(map[string]string{"bad/big": strings.Repeat("0", 16<<20+1)}) },
+		`is no plain name`:            func() { r.Write(map[string]string{`bad/a\..\b`: "1"}) },
 		`"sub" is a submodule`: func() {
-			r.git(r.work, "update-index", "--add", "--cacheinfo", "160000,"+first+",bad/sub")
-			r.write(map[string]string{"bad/sub/.git": "gitdir: nowhere\n"})
+			r.Git(r.Work, "update-index", "--add", "--cacheinfo", "160000,"+first+",bad/sub")
+			r.Write(map[string]string{"bad/sub/.git": "gitdir: nowhere\n"})
 		},
 	} {
 		do()
 		n++
 		good := fmt.Sprint(n)
-		r.write(map[string]string{"good/project.yaml": good})
+		r.Write(map[string]string{"good/project.yaml": good})
 		if strings.Contains(words, "submodule") {
-			r.git(r.work, "add", "good")
+			r.Git(r.Work, "add", "good")
 		} else {
-			r.git(r.work, "add", "-A")
+			r.Git(r.Work, "add", "-A")
 		}
-		r.git(r.work, "commit", "-qm", "change")
-		head := r.push()
+		r.Git(r.Work, "commit", "-qm", "change")
+		head := r.Push()
 		s.serves(head)
 		s.told("bad", "good")
 		s.reads("good/project.yaml", good)
@@ -266,9 +268,9 @@ func TestHostileProjects(t *testing.T) {
 		if _, err := os.Stat(s.at("bad")); err == nil {
 			t.Errorf("%s: unpacked", words)
 		}
-		r.git(r.work, "reset", "-q", "--hard", "HEAD")
-		_ = os.RemoveAll(filepath.Join(r.work, "bad"))
-		s.serves(r.commit(map[string]string{"bad/project.yaml": good}))
+		r.Git(r.Work, "reset", "-q", "--hard", "HEAD")
+		_ = os.RemoveAll(filepath.Join(r.Work, "bad"))
+		s.serves(r.Commit(map[string]string{"bad/project.yaml": good}))
 		s.told("bad")
 		s.reads("bad/project.yaml", good)
 	}
@@ -276,23 +278,23 @@ func TestHostileProjects(t *testing.T) {
 
 func TestACommitWithoutProjectsIsRefused(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	first := r.commit(map[string]string{"a/project.yaml": "1", "readme": "1"})
-	s := r.of(Options{})
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"a/project.yaml": "1", "readme": "1"})
+	s := of(t, r, Options{})
 	s.serves(first)
-	head := r.commit(map[string]string{"a": ""})
+	head := r.Commit(map[string]string{"a": ""})
 	s.fails("commit " + head + " has no project")
 	s.has("a")
-	s.serves(r.commit(map[string]string{"b/project.yaml": "1"}))
+	s.serves(r.Commit(map[string]string{"b/project.yaml": "1"}))
 	s.told("a", "b")
 }
 
 func TestWatchWaitsForTheFirstCommit(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
+	r := fixture.NewRepository(t)
 	ready := make(chan *subject)
 	go func() {
-		s := r.of(Options{})
+		s := of(t, r, Options{})
 		ready <- s
 	}()
 	select {
@@ -300,7 +302,7 @@ func TestWatchWaitsForTheFirstCommit(t *testing.T) {
 		t.Error("it does not wait")
 	case <-time.After(100 * time.Millisecond):
 	}
-	head := r.commit(map[string]string{"project.yaml": "1"})
+	head := r.Commit(map[string]string{"project.yaml": "1"})
 	s := <-ready
 	if s.Status().Commit != head {
 		t.Errorf("%+v", s.Status())

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-gateway/postern/test/fixture"
+
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -123,16 +125,16 @@ func serveSSH(raw net.Conn, config *ssh.ServerConfig) {
 
 func TestSSH(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	first := r.commit(map[string]string{"project.yaml": "1"})
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"project.yaml": "1"})
 	server := startSSH(t)
-	o := Options{URL: "ssh://" + server.address + r.bare, SSHKey: server.key, KnownHosts: server.known}
+	o := Options{URL: "ssh://" + server.address + r.Bare, SSHKey: server.key, KnownHosts: server.known}
 	s := newSubject(t, o)
 	s.serves(first)
 	for range 20 {
-		r.git(r.work, "commit", "-q", "--allow-empty", "-m", "one of many")
+		r.Git(r.Work, "commit", "-q", "--allow-empty", "-m", "one of many")
 	}
-	s.serves(r.commit(map[string]string{"project.yaml": "2"}))
+	s.serves(r.Commit(map[string]string{"project.yaml": "2"}))
 	s.reads("project.yaml", "2")
 
 	o.Patience = 10 * time.Millisecond

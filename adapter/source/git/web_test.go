@@ -12,16 +12,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postern-gateway/postern/test/fixture"
 )
 
 // overHTTP serves the repositories in a folder as web servers do, by git's own CGI program.
-func overHTTP(t *testing.T, r *repository) http.Handler {
+func overHTTP(t *testing.T, r *fixture.Repository) http.Handler {
 	t.Helper()
-	backend := filepath.Join(r.git(r.dir, "--exec-path"), "git-http-backend")
+	backend := filepath.Join(r.Git(r.Dir, "--exec-path"), "git-http-backend")
 	if _, err := os.Stat(backend); err != nil {
 		t.Fatalf("git has no http-backend: %v", err)
 	}
-	return &cgi.Handler{Path: backend, Stderr: io.Discard, Env: []string{"GIT_PROJECT_ROOT=" + r.dir, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + r.dir}}
+	return &cgi.Handler{Path: backend, Stderr: io.Discard, Env: []string{"GIT_PROJECT_ROOT=" + r.Dir, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + r.Dir}}
 }
 
 // letIn answers those who come as git with the token.
@@ -40,13 +42,13 @@ func letIn(token string, h http.Handler) http.Handler {
 
 func TestHTTPS(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	first := r.commit(map[string]string{"project.yaml": "1"})
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"project.yaml": "1"})
 	server := httptest.NewUnstartedServer(letIn("hunter2", overHTTP(t, r)))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	ca := filepath.Join(r.dir, "ca.pem")
+	ca := filepath.Join(r.Dir, "ca.pem")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -54,12 +56,12 @@ func TestHTTPS(t *testing.T) {
 	s := newSubject(t, o)
 	s.serves(first)
 	for range 20 {
-		r.git(r.work, "commit", "-q", "--allow-empty", "-m", "one of many")
+		r.Git(r.Work, "commit", "-q", "--allow-empty", "-m", "one of many")
 	}
-	s.serves(r.commit(map[string]string{"project.yaml": "2"}))
+	s.serves(r.Commit(map[string]string{"project.yaml": "2"}))
 	s.reads("project.yaml", "2")
-	r.git(r.work, "reset", "-q", "--hard", first)
-	r.push()
+	r.Git(r.Work, "reset", "-q", "--hard", first)
+	r.Push()
 	s.fails("was rewritten")
 
 	o.Patience = 10 * time.Millisecond
@@ -74,7 +76,7 @@ func TestHTTPS(t *testing.T) {
 	if said := s.log.String() + other.log.String(); strings.Contains(said, "hunter2") {
 		t.Errorf("the token is told:\n%s", said)
 	}
-	if _, err := New(Options{URL: o.URL, CA: filepath.Join(r.work, "project.yaml")}); err == nil || !strings.Contains(err.Error(), "holds no PEM certificate") {
+	if _, err := New(Options{URL: o.URL, CA: filepath.Join(r.Work, "project.yaml")}); err == nil || !strings.Contains(err.Error(), "holds no PEM certificate") {
 		t.Errorf("a file of something else is taken as the CA: %v", err)
 	}
 }
@@ -82,9 +84,9 @@ func TestHTTPS(t *testing.T) {
 // TestPartialFetch: where the server can, only commits are fetched to see what came after what.
 func TestPartialFetch(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	r.git(r.bare, "config", "uploadpack.allowFilter", "true")
-	first := r.commit(map[string]string{"project.yaml": "1"})
+	r := fixture.NewRepository(t)
+	r.Git(r.Bare, "config", "uploadpack.allowFilter", "true")
+	first := r.Commit(map[string]string{"project.yaml": "1"})
 	filtered := make(chan bool, 100)
 	backend := overHTTP(t, r)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -101,9 +103,9 @@ func TestPartialFetch(t *testing.T) {
 	s := newSubject(t, Options{URL: server.URL + "/apis.git/"})
 	s.serves(first)
 	for range 40 {
-		r.git(r.work, "commit", "-q", "--allow-empty", "-m", "one of many")
+		r.Git(r.Work, "commit", "-q", "--allow-empty", "-m", "one of many")
 	}
-	s.serves(r.commit(map[string]string{"project.yaml": "2"}))
+	s.serves(r.Commit(map[string]string{"project.yaml": "2"}))
 	var got []bool
 	for len(filtered) > 0 {
 		got = append(got, <-filtered)
@@ -115,8 +117,8 @@ func TestPartialFetch(t *testing.T) {
 
 func TestServersThatSendElsewhere(t *testing.T) {
 	t.Parallel()
-	r := newRepository(t)
-	head := r.commit(map[string]string{"project.yaml": "1"})
+	r := fixture.NewRepository(t)
+	head := r.Commit(map[string]string{"project.yaml": "1"})
 	backend := overHTTP(t, r)
 	var others []string
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
