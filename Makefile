@@ -35,7 +35,7 @@ build: go ## bin/postern, and bin/example-backend, the service behind the exampl
 
 .PHONY: test
 test: go .tools/envoy .tools/kubectl ## everything: unit, golden, real Envoy, race detector, docs, attacks, 30 s of fuzzing
-	@scripts/need.sh gcc wrk h2load redis-server
+	@scripts/need.sh gcc git wrk h2load redis-server
 	@scripts/test.sh
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 

@@ -77,6 +77,22 @@ var rules = []rule{
 		},
 	},
 	{
+		why: "where projects come from knows nothing of what is in them",
+		in:  []string{"./adapter/source/..."},
+		never: []string{
+			"./adapter", "./adapter/model/...", "./adapter/project/...", "./adapter/translate/...", "./adapter/publish/...", "./adapter/store/...",
+			"./proto/...", "./internal/...", "google.golang.org/grpc/...", "google.golang.org/protobuf/...",
+		},
+	},
+	{
+		why: "git is spoken with go-git's messages and packs alone (decision 0027)",
+		in:  []string{"./..."},
+		never: []string{
+			"github.com/go-git/go-git/v5", "github.com/go-git/go-git/v5/plumbing/transport/...", "github.com/go-git/go-git/v5/plumbing/object/...",
+			"github.com/go-git/go-git/v5/storage/...",
+		},
+	},
+	{
 		why:   "the arithmetic of limits is pure: the clock is passed in",
 		in:    []string{"./ratelimiter/limit"},
 		never: []string{"os", "os/...", "net", "net/http", "log", "log/slog", "google.golang.org/grpc/...", "./ratelimiter", "./ratelimiter/counter/..."},

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,7 +35,7 @@ func (all Sources) Stale() []string {
 	var words []string
 	for _, s := range all {
 		now := s.Status()
-		if now.Commit == "" || now.Err == nil || now.Failures < enough {
+		if now.Commit == "" || now.Err == nil || now.Failures < enough && !errors.Is(now.Err, errRefused) {
 			continue
 		}
 		asOf := "from disk"
