@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"maps"
@@ -26,9 +27,9 @@ type said struct{ severity, sentence string }
 // verbs are what fmt replaces.
 var verbs = regexp.MustCompile(`(%[#+]?[0-9.]*[a-zA-Z])+`)
 
-// problems lists what adapter code refuses and warns of: calls like refuse(place, "code", "sentence", …), and
+// problemsFound are what adapter code refuses and warns of, by code: calls like refuse(place, "code", "sentence", …), and
 // literals of model.Problem.
-func problems(b *bytes.Buffer) error {
+func problemsFound() (map[string][]said, error) {
 	found := map[string][]said{}
 	add := func(code string, s said) {
 		s.sentence = verbs.ReplaceAllString(strings.ReplaceAll(s.sentence, "%%", "%"), "…")
@@ -56,11 +57,17 @@ func problems(b *bytes.Buffer) error {
 			return true
 		})
 	}, "adapter", "toolkit")
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("no problem was found: has the way they are written changed?")
+	}
+	return found, err
+}
+
+// problems lists them.
+func problems(b *bytes.Buffer) error {
+	found, err := problemsFound()
 	if err != nil {
 		return err
-	}
-	if len(found) == 0 {
-		return fmt.Errorf("no problem was found: has the way they are written changed?")
 	}
 	b.WriteString(problemsHead)
 	for _, code := range slices.Sorted(maps.Keys(found)) {
@@ -73,6 +80,33 @@ func problems(b *bytes.Buffer) error {
 		}
 	}
 	return nil
+}
+
+// rules are the same for `postern validate --format sarif`, which explains each code it mentions.
+func rules(b *bytes.Buffer) error {
+	found, err := problemsFound()
+	if err != nil {
+		return err
+	}
+	type rule struct {
+		Level string   `json:"level"`
+		Says  []string `json:"says"`
+	}
+	all := map[string]rule{}
+	for code, sentences := range found {
+		r := rule{Level: "warning"}
+		for _, s := range sentences {
+			if s.severity == "error" {
+				r.Level = "error"
+			}
+			r.Says = append(r.Says, s.sentence)
+		}
+		all[code] = r
+	}
+	encoder := json.NewEncoder(b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", " ")
+	return encoder.Encode(all)
 }
 
 // sentence is a message written as a string, or as fmt.Sprintf of one.

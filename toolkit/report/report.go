@@ -4,7 +4,6 @@ package report
 
 import (
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"io"
 	"path"
@@ -31,6 +30,7 @@ type API struct {
 	// Aliases are base paths it is served at, too; State is its state.
 	Aliases []string `json:"aliases,omitempty"`
 	State   string   `json:"state,omitempty"`
+	File    string   `json:"file,omitempty"` // its definition, in the project
 }
 
 // Of gathers what Compile found under a path.
@@ -40,7 +40,7 @@ func Of(path string, p model.Project, problems []model.Problem) Project {
 		r.Problems = []model.Problem{} // an empty list in JSON, not null
 	}
 	for _, a := range p.APIs {
-		r.APIs = append(r.APIs, API{a.Name, a.Version, a.BasePath, len(a.Operations), a.Aliases, string(a.State)})
+		r.APIs = append(r.APIs, API{a.Name, a.Version, a.BasePath, len(a.Operations), a.Aliases, string(a.State), a.Origin.File})
 	}
 	return r
 }
@@ -63,8 +63,8 @@ func Write(w io.Writer, format string, projects []Project) error {
 	return fmt.Errorf("unknown format %q; choose one of %s", format, strings.Join(Formats, ", "))
 }
 
-// at is a problem with its file as seen from where the command was called.
-func at(project string, p model.Problem) model.Problem {
+// At is a problem with its file as seen from where the command was called.
+func At(project string, p model.Problem) model.Problem {
 	if strings.HasSuffix(project, ".zip") {
 		project += "!" // the file is inside the archive
 	}
@@ -82,7 +82,7 @@ func text(w io.Writer, projects []Project) error {
 			} else {
 				warnings++
 			}
-			fmt.Fprintf(&b, "%s: %s\n", p.Severity, at(r.Path, p).Error())
+			fmt.Fprintf(&b, "%s: %s\n", p.Severity, At(r.Path, p).Error())
 		}
 		switch {
 		case !r.Valid:
@@ -137,62 +137,4 @@ func indented(w io.Writer, value any) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
-}
-
-// The JUnit format has no standard; this is the part that all CI systems read.
-type (
-	testSuites struct {
-		XMLName xml.Name    `xml:"testsuites"`
-		Suites  []testSuite `xml:"testsuite"`
-	}
-	testSuite struct {
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Cases    []testCase `xml:"testcase"`
-	}
-	testCase struct {
-		Class   string   `xml:"classname,attr"`
-		Name    string   `xml:"name,attr"`
-		File    string   `xml:"file,attr,omitempty"`
-		Line    int      `xml:"line,attr,omitempty"`
-		Failure *failure `xml:"failure"`
-		Output  string   `xml:"system-out,omitempty"`
-	}
-	failure struct {
-		Type    string `xml:"type,attr"`
-		Message string `xml:"message,attr"`
-		Text    string `xml:",chardata"`
-	}
-)
-
-// junit makes a suite of each project and a case of each problem; a warning is a case that passes, and a project
-// without problems one case.
-func junit(w io.Writer, projects []Project) error {
-	var all testSuites
-	for _, r := range projects {
-		s := testSuite{Name: r.Path}
-		for _, p := range r.Problems {
-			p = at(r.Path, p)
-			c := testCase{Class: r.Path, Name: p.Code + " " + p.Origin.String(), File: p.File, Line: p.Line}
-			if p.Severity == model.Refused {
-				c.Failure = &failure{Type: p.Code, Message: p.Message, Text: p.Error()}
-				s.Failures++
-			} else {
-				c.Output = "warning: " + p.Error()
-			}
-			s.Cases = append(s.Cases, c)
-		}
-		if len(s.Cases) == 0 {
-			s.Cases = []testCase{{Class: r.Path, Name: "valid"}}
-		}
-		s.Tests = len(s.Cases)
-		all.Suites = append(all.Suites, s)
-	}
-	text, err := xml.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, text)
-	return err
 }
