@@ -124,6 +124,9 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := backup.Bytes()
+	if found, err := store.CheckBackup(bytes.NewReader(whole)); err != nil || found != (store.Restored{Projects: 1, Revisions: 1}) {
+		t.Errorf("%+v, %v", found, err)
+	}
 	folder := t.TempDir()
 	path := filepath.Join(folder, "postern.db")
 	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
@@ -131,6 +134,9 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	refused := func(what string, content []byte, words string) {
 		t.Helper()
+		if _, err := store.CheckBackup(bytes.NewReader(content)); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", what, err)
+		}
 		_, err := store.Restore(path, bytes.NewReader(content))
 		if err == nil || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "nothing was changed") {
 			t.Errorf("%s: %v", what, err)

@@ -54,3 +54,29 @@ func deploy(b *testing.B, f *store.File, name string, i int) {
 		b.Error(err)
 	}
 }
+
+// BenchmarkOpen is a start beside 10,000 projects with five revisions each: all pages and records are verified.
+func BenchmarkOpen(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "postern.db")
+	f, err := store.Open(store.Options{Path: path})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for n := range 5 {
+		together(b, 10_000, func(i int) { deploy(b, f, fmt.Sprintf("there-%05d", i), n) })
+	}
+	size := f.Size()
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		f, err := store.Open(store.Options{Path: path})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(size)/1e6, "MB")
+}

@@ -114,8 +114,7 @@ func rebuild(path string, r io.Reader) (done Restored, err error) {
 	if err != nil {
 		return done, err
 	}
-	from := &backup{r: bufio.NewReaderSize(r, chunkSize), digest: sha256.New()}
-	err = from.load(db)
+	err = newBackup(r).load(db)
 	if err == nil {
 		err = guard(func() error { return upgrade(db) })
 	}
@@ -154,22 +153,34 @@ type backup struct {
 // portion is how much of a backup goes into one transaction.
 const portion = 16 << 20
 
+// CheckBackup reads a backup to its end, and says whether it is whole and what is in it.
+func CheckBackup(r io.Reader) (Restored, error) {
+	b := newBackup(r)
+	if _, err := b.begin(); err != nil {
+		return Restored{}, err
+	}
+	var found Restored
+	for {
+		name, _, _, err := b.next()
+		switch {
+		case err != nil:
+			return Restored{}, err
+		case name == nil:
+			return found, b.end()
+		case string(name) == string(projects):
+			found.Projects++
+		case string(name) == string(revisions):
+			found.Revisions++
+		}
+	}
+}
+
 // load puts all records of a backup into a store.
 func (b *backup) load(db *bbolt.DB) error {
-	line, err := b.r.ReadSlice('\n')
-	var version int
-	if err == nil {
-		_, err = fmt.Sscanf(string(line), backupLine, &version)
+	version, err := b.begin()
+	if err != nil {
+		return err
 	}
-	switch {
-	case err != nil:
-		return errors.New("this is no backup of a postern store: the first line does not say so")
-	case version > schema:
-		return newerError("the backup", version)
-	case version < 1:
-		return fmt.Errorf("the backup has the schema %d, which there never was", version)
-	}
-	b.taken(line)
 	if err := db.Update(func(tx *bbolt.Tx) error { return foundAs(tx, version) }); err != nil {
 		return err
 	}
@@ -178,32 +189,14 @@ func (b *backup) load(db *bbolt.DB) error {
 			return err
 		}
 	}
-	want, got := b.digest.Sum(nil), make([]byte, sha256.Size)
-	if _, err := io.ReadFull(b.r, got); err != nil {
-		return b.broken(err)
-	}
-	if !bytes.Equal(want, got) {
-		return errors.New("the backup is damaged: it is not what its digest says")
-	}
-	if _, err := b.r.ReadByte(); !errors.Is(err, io.EOF) {
-		return errors.New("the backup is damaged: something follows its end")
-	}
-	return nil
+	return b.end()
 }
 
 // loadSome loads a portion, and says whether there is more.
 func (b *backup) loadSome(tx *bbolt.Tx) (more bool, err error) {
 	for end := b.at + portion; b.at < end; {
-		name, err := b.field()
-		if err != nil || len(name) == 0 {
-			return false, err
-		}
-		key, err := b.field()
-		if err != nil {
-			return false, err
-		}
-		value, err := b.field()
-		if err != nil {
+		name, key, value, err := b.next()
+		if err != nil || name == nil {
 			return false, err
 		}
 		into := tx.Bucket(name)
@@ -215,6 +208,54 @@ func (b *backup) loadSome(tx *bbolt.Tx) (more bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+func newBackup(r io.Reader) *backup {
+	return &backup{r: bufio.NewReaderSize(r, chunkSize), digest: sha256.New()}
+}
+
+// begin reads the first line.
+func (b *backup) begin() (version int, err error) {
+	line, err := b.r.ReadSlice('\n')
+	if err == nil {
+		_, err = fmt.Sscanf(string(line), backupLine, &version)
+	}
+	switch {
+	case err != nil:
+		return 0, errors.New("this is no backup of a postern store: the first line does not say so")
+	case version > schema:
+		return 0, newerError("the backup", version)
+	case version < 1:
+		return 0, fmt.Errorf("the backup has the schema %d, which there never was", version)
+	}
+	b.taken(line)
+	return version, nil
+}
+
+// next reads a record; a nil name is the end of them.
+func (b *backup) next() (name, key, value []byte, err error) {
+	if name, err = b.field(); err != nil || len(name) == 0 {
+		return nil, nil, nil, err
+	}
+	if key, err = b.field(); err == nil {
+		value, err = b.field()
+	}
+	return name, key, value, err
+}
+
+// end reads what follows the records.
+func (b *backup) end() error {
+	want, got := b.digest.Sum(nil), make([]byte, sha256.Size)
+	if _, err := io.ReadFull(b.r, got); err != nil {
+		return b.broken(err)
+	}
+	if !bytes.Equal(want, got) {
+		return errors.New("the backup is damaged: it is not what its digest says")
+	}
+	if _, err := b.r.ReadByte(); !errors.Is(err, io.EOF) {
+		return errors.New("the backup is damaged: something follows its end")
+	}
+	return nil
 }
 
 func (b *backup) field() ([]byte, error) {

@@ -76,10 +76,13 @@ func (p *process) startAdapter(l net.Listener, paths []string, environment strin
 	return a, nil
 }
 
+// storeFile is what was pushed, in the data folder.
+const storeFile = "postern.db"
+
 // openProjects opens what was pushed before.
 func (p *process) openProjects() (*store.File, error) {
 	s, err := store.Open(store.Options{
-		Path: filepath.Join(p.folder.Path, "postern.db"), History: p.cfg.Store.History, Log: p.log.With("service", "store"),
+		Path: filepath.Join(p.folder.Path, storeFile), History: p.cfg.Store.History, Log: p.log.With("service", "store"),
 	})
 	if err != nil {
 		return nil, err
