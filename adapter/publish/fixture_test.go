@@ -50,7 +50,7 @@ func newRig(t *testing.T, o Options) *rig {
 	}
 	r.address = l.Addr().String()
 	g := grpc.NewServer(xds.GRPCOptions()...)
-	xds.NewServer(xds.ServerOptions{Find: p.Find, Notify: p.Notify}).Register(g)
+	xds.NewServer(xds.ServerOptions{Find: p.Find, Notify: p.Notify, Grace: 100 * time.Millisecond}).Register(g)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(l) }()
 	t.Cleanup(func() { g.Stop(); <-done })
