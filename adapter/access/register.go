@@ -1,0 +1,123 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-gateway/postern/internal/mtls"
+)
+
+// Register is the tokens file as it is now. What it was last stays in use while the file cannot be read. It is safe for
+// concurrent use.
+type Register struct {
+	path string
+	log  *slog.Logger
+	now  func() time.Time
+	held atomic.Pointer[table]
+}
+
+// table is the file, by what callers present.
+type table struct {
+	tokens       map[string]Token // by hash
+	certificates map[string]Certificate
+}
+
+// Open reads the file; an error is one that nobody can be admitted by.
+func Open(path string, log *slog.Logger, now func() time.Time) (*Register, error) {
+	r := &Register{path: path, log: log, now: now}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	t, err := r.read()
+	if err != nil {
+		return nil, err
+	}
+	r.held.Store(t)
+	return r, nil
+}
+
+func (r *Register) read() (*table, error) {
+	text, err := os.ReadFile(r.path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.path, err)
+	}
+	t := &table{tokens: map[string]Token{}, certificates: map[string]Certificate{}}
+	for _, token := range f.Tokens {
+		t.tokens[token.SHA256] = token
+	}
+	for _, c := range f.Certificates {
+		t.certificates[c.Name] = c
+	}
+	return t, nil
+}
+
+// Follow reads the file again whenever it has changed, until ctx is done. It looks each second.
+func (r *Register) Follow(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last, told := stampOf(r.path), ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := stampOf(r.path)
+		if now == last {
+			continue
+		}
+		t, err := r.read()
+		if err != nil {
+			if told != err.Error() {
+				told = err.Error()
+				r.log.Error("the tokens file has changed and is rejected; who was admitted before still is", "err", err)
+			}
+			continue // why not last = now: one that was being written is read again
+		}
+		last, told = now, ""
+		r.held.Store(t)
+		r.log.Info("the tokens file has changed", "tokens", len(t.tokens), "certificates", len(t.certificates))
+	}
+}
+
+// stamp tells one content of a file from another, well enough.
+type stamp struct {
+	modified time.Time
+	size     int64
+	there    bool
+}
+
+func stampOf(path string) stamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{info.ModTime(), info.Size(), true}
+}
+
+// Token is whom a token proves; false: nobody. The look-up is by the hash of what was presented: how long it takes tells
+// nothing about the tokens there are.
+func (r *Register) Token(token string) (Caller, bool) {
+	t, known := r.held.Load().tokens[Hash(token)]
+	if !known || t.Expired(r.now()) {
+		return Caller{}, false
+	}
+	return Caller{Name: t.Name, By: ByToken, Grants: t.Roles, Expires: t.Expires}, true
+}
+
+// Certificate is whom a client certificate proves; one that is not listed proves nobody.
+func (r *Register) Certificate(i mtls.Identity) (Caller, bool) {
+	c, known := r.held.Load().certificates[i.Name]
+	if i.Role != mtls.RoleClient || !known {
+		return Caller{}, false
+	}
+	return Caller{Name: i.String(), By: ByCertificate, Grants: c.Roles}, true
+}
