@@ -116,7 +116,7 @@ func door(r model.Routing) *corev3.TypedExtensionConfig {
 		setHeader(pathHeader, "%PATH(NQ:PATH)%"+slashes), // why ":PATH": else x-envoy-original-path is believed first
 	}
 	if r.Flat {
-		mutations = append(mutations, setHeader(scopeHeader, flatScope))
+		mutations = append(mutations, setHeader(scopeHeader, FlatScope))
 	}
 	return extension("door", &earlyv3.HeaderMutation{Mutations: mutations})
 }

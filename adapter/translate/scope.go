@@ -17,10 +17,11 @@ const (
 	// merged, so "/pet//" is a prefix of what "/pet" and "/pet/" become and of nothing else, and "/pet/" of what lies
 	// below as well: prefixes of this header say "exactly" and "below" without a regular expression.
 	pathHeader = posternv1.HeaderPrefix + "path"
-	// scopeHeader holds flatScope in flat mode. In scoped mode a segment of pathHeader is the key.
+	// scopeHeader holds FlatScope in flat mode. In scoped mode a segment of pathHeader is the key.
 	scopeHeader = posternv1.HeaderPrefix + "scope"
 
-	flatScope = "_all"
+	// FlatScope is the name of the one scope in flat mode.
+	FlatScope = "_all"
 )
 
 // segmentOf is the number of the path segment that is the scope's key, from 1.
@@ -61,7 +62,7 @@ func scope(key string) *routev3.ScopedRouteConfiguration {
 // scopeKey is the key of the requests a path template below a base path matches; false if they have no single one.
 func scopeKey(r model.Routing, base []string, t model.Template) (string, bool) {
 	if r.Flat {
-		return flatScope, true
+		return FlatScope, true
 	}
 	n := segmentOf(r) - 1
 	switch below := n - len(base); {

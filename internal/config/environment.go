@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"github.com/spf13/pflag"
+
+	"github.com/postern-gateway/postern/internal/nearest"
 )
 
 // EnvironmentName is the variable that overrides a key: "management.tls.clientCA" is POSTERN_MANAGEMENT_TLS_CLIENT_CA.
@@ -113,7 +115,7 @@ func (l *loader) warnUnknown(name, value string, known map[string]bool) {
 		return
 	}
 	for _, k := range slices.Sorted(maps.Keys(known)) {
-		if d := distance(name, k); d <= 2 && 3*d <= len(k)-len("POSTERN_")+1 {
+		if d := nearest.Distance(name, k); d <= 2 && 3*d <= len(k)-len("POSTERN_")+1 {
 			l.warnings = append(l.warnings, fmt.Sprintf("%s is not a known variable and changes nothing; did you mean %s?", name, k))
 			return
 		}

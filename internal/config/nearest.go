@@ -3,6 +3,8 @@ package config
 import (
 	"reflect"
 	"strings"
+
+	"github.com/postern-gateway/postern/internal/nearest"
 )
 
 // nearest is the known key that the author of an unknown one most likely meant: the same word elsewhere
@@ -11,7 +13,7 @@ func (l *loader) nearest(path, key string, siblings []field) string {
 	key = key[:min(len(key), 64)] // why: a longer one resembles none, and comparing takes its length times theirs
 	best, least := "", len(key)+64
 	for _, f := range siblings {
-		if d := distance(strings.ToLower(key), strings.ToLower(f.key)); d < least {
+		if d := nearest.Distance(strings.ToLower(key), strings.ToLower(f.key)); d < least {
 			best, least = join(path, f.key), d
 		}
 	}
@@ -37,25 +39,4 @@ func paths(t reflect.Type, path string) []string {
 		}
 	}
 	return all
-}
-
-// distance is Levenshtein's: the least number of letters to insert, delete or change.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := corner
-			if a[i] != b[j] {
-				cost++
-			}
-			corner = row[j+1]
-			row[j+1] = min(cost, row[j]+1, corner+1)
-		}
-	}
-	return row[len(b)]
 }

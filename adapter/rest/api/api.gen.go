@@ -52,6 +52,48 @@ func (e CallerBy) Valid() bool {
 	}
 }
 
+// Defines values for Change.
+const (
+	Added   Change = "added"
+	Changed Change = "changed"
+	Removed Change = "removed"
+)
+
+// Valid indicates whether the value is a known member of the Change enum.
+func (e Change) Valid() bool {
+	switch e {
+	case Added:
+		return true
+	case Changed:
+		return true
+	case Removed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for FindingSeverity.
+const (
+	FindingSeverityBreaking FindingSeverity = "breaking"
+	FindingSeverityInfo     FindingSeverity = "info"
+	FindingSeverityWarning  FindingSeverity = "warning"
+)
+
+// Valid indicates whether the value is a known member of the FindingSeverity enum.
+func (e FindingSeverity) Valid() bool {
+	switch e {
+	case FindingSeverityBreaking:
+		return true
+	case FindingSeverityInfo:
+		return true
+	case FindingSeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GatewayState.
 const (
 	GatewayStateLagging  GatewayState = "lagging"
@@ -105,16 +147,16 @@ func (e Lifecycle) Valid() bool {
 
 // Defines values for ProblemSeverity.
 const (
-	Error   ProblemSeverity = "error"
-	Warning ProblemSeverity = "warning"
+	ProblemSeverityError   ProblemSeverity = "error"
+	ProblemSeverityWarning ProblemSeverity = "warning"
 )
 
 // Valid indicates whether the value is a known member of the ProblemSeverity enum.
 func (e ProblemSeverity) Valid() bool {
 	switch e {
-	case Error:
+	case ProblemSeverityError:
 		return true
-	case Warning:
+	case ProblemSeverityWarning:
 		return true
 	default:
 		return false
@@ -136,6 +178,24 @@ func (e RolloutState) Valid() bool {
 	case Failed:
 		return true
 	case Running:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TouchedResourceAction.
+const (
+	Put    TouchedResourceAction = "put"
+	Remove TouchedResourceAction = "remove"
+)
+
+// Valid indicates whether the value is a known member of the TouchedResourceAction enum.
+func (e TouchedResourceAction) Valid() bool {
+	switch e {
+	case Put:
+		return true
+	case Remove:
 		return true
 	default:
 		return false
@@ -177,9 +237,12 @@ type API struct {
 	BasePath string `json:"basePath"`
 
 	// Labels The gateways that it is for, of those that the caller may see.
-	Labels  []APIAtLabel `json:"labels"`
-	Name    string       `json:"name"`
-	Project string       `json:"project"`
+	Labels []APIAtLabel `json:"labels"`
+
+	// Lifecycle The state that an API's author wants it in.
+	Lifecycle Lifecycle `json:"lifecycle,omitempty,omitzero"`
+	Name      string    `json:"name"`
+	Project   string    `json:"project"`
 
 	// State `live`: what the source has is served; `stale`: an earlier revision is; `rejected`: nothing is.
 	State   APIState `json:"state"`
@@ -199,14 +262,38 @@ type APIAtLabel struct {
 	State APIState `json:"state"`
 }
 
+// APIChange defines model for ApiChange.
+type APIChange struct {
+	BasePath string `json:"basePath"`
+	Breaking bool   `json:"breaking"`
+	Change   Change `json:"change"`
+
+	// Findings What it means, the worst first.
+	Findings   []Finding         `json:"findings"`
+	Name       string            `json:"name"`
+	Operations []OperationChange `json:"operations"`
+	Version    string            `json:"version"`
+
+	// Was Its name/version before, if that was another.
+	Was string `json:"was,omitempty,omitzero"`
+
+	// What What of the API as a whole is changed.
+	What []string `json:"what"`
+}
+
 // APIDetail defines model for ApiDetail.
 type APIDetail struct {
-	BasePath string `json:"basePath"`
+	// Aliases Further base paths.
+	Aliases  []string `json:"aliases"`
+	BasePath string   `json:"basePath"`
 
 	// Hosts None is any host.
 	Hosts  []string     `json:"hosts"`
 	Labels []APIAtLabel `json:"labels"`
-	Name   string       `json:"name"`
+
+	// Lifecycle The state that an API's author wants it in.
+	Lifecycle Lifecycle `json:"lifecycle,omitempty,omitzero"`
+	Name      string    `json:"name"`
 
 	// Operations As they are served.
 	Operations []Operation `json:"operations"`
@@ -246,8 +333,21 @@ type Caller struct {
 // CallerBy defines model for Caller.By.
 type CallerBy string
 
-// Diff What a push would change.
-type Diff = map[string]interface{}
+// Change defines model for Change.
+type Change string
+
+// Diff What a push would change. What stays is not in it.
+type Diff struct {
+	// Apis By name and version.
+	Apis []APIChange `json:"apis"`
+
+	// Breaking A consumer of what there is may not get on with what would be.
+	Breaking bool   `json:"breaking"`
+	Project  string `json:"project,omitempty,omitzero"`
+
+	// Resources Of the data plane.
+	Resources []TouchedResource `json:"resources"`
+}
 
 // ExplainRequest defines model for ExplainRequest.
 type ExplainRequest struct {
@@ -286,8 +386,31 @@ type Explanation struct {
 	Origin  string `json:"origin,omitempty,omitzero"`
 	Project string `json:"project,omitempty,omitzero"`
 	Request string `json:"request"`
-	Status  int    `json:"status"`
+
+	// State Of the operation, or of the API where no operation takes the request; absent is deployed.
+	State  string `json:"state,omitempty,omitzero"`
+	Status int    `json:"status"`
 }
+
+// Finding defines model for Finding.
+type Finding struct {
+	// Before The place is one of the files as they were.
+	Before bool   `json:"before,omitempty,omitzero"`
+	Column int    `json:"column,omitempty,omitzero"`
+	File   string `json:"file,omitempty,omitzero"`
+	Line   int    `json:"line,omitempty,omitzero"`
+
+	// Operation METHOD /path; absent is the API as a whole.
+	Operation string          `json:"operation,omitempty,omitzero"`
+	Pointer   string          `json:"pointer,omitempty,omitzero"`
+	Rule      string          `json:"rule"`
+	Severity  FindingSeverity `json:"severity"`
+	Text      string          `json:"text"`
+	Why       string          `json:"why,omitempty,omitzero"`
+}
+
+// FindingSeverity defines model for Finding.Severity.
+type FindingSeverity string
 
 // Gateway defines model for Gateway.
 type Gateway struct {
@@ -295,7 +418,7 @@ type Gateway struct {
 	Apis int `json:"apis"`
 
 	// ConfigAgeSeconds For how long it has lacked something that was published or has been away.
-	ConfigAgeSeconds float32 `json:"configAgeSeconds"`
+	ConfigAgeSeconds float64 `json:"configAgeSeconds"`
 
 	// Detail Why it rejected.
 	Detail string `json:"detail,omitempty,omitzero"`
@@ -351,13 +474,29 @@ type Lifecycle string
 
 // Operation defines model for Operation.
 type Operation struct {
-	Method string `json:"method"`
+	Deprecated bool   `json:"deprecated,omitempty,omitzero"`
+	Method     string `json:"method"`
 
 	// Origin Where it is defined, file:line:column and pointer.
 	Origin string `json:"origin,omitempty,omitzero"`
 
 	// Path Below the base path, as the definition writes it.
 	Path string `json:"path"`
+
+	// State The state that an API's author wants it in.
+	State Lifecycle `json:"state"`
+
+	// Sunset When it retires.
+	Sunset time.Time `json:"sunset,omitempty,omitzero"`
+}
+
+// OperationChange defines model for OperationChange.
+type OperationChange struct {
+	Breaking bool     `json:"breaking"`
+	Change   Change   `json:"change"`
+	Method   string   `json:"method"`
+	Path     string   `json:"path"`
+	What     []string `json:"what"`
 }
 
 // Outcome What became of a push.
@@ -527,6 +666,19 @@ type Rollout struct {
 // RolloutState defines model for Rollout.State.
 type RolloutState string
 
+// TouchedResource defines model for TouchedResource.
+type TouchedResource struct {
+	Action TouchedResourceAction `json:"action"`
+
+	// Label Of the gateways that have it.
+	Label string `json:"label"`
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+}
+
+// TouchedResourceAction defines model for TouchedResource.Action.
+type TouchedResourceAction string
+
 // Verdict What one gateway made of one push.
 type Verdict struct {
 	// Detail The gateway's own words.
@@ -599,6 +751,9 @@ type TooLarge = Refusal
 
 // TooMany Why a call came to nothing (RFC 9457).
 type TooMany = Refusal
+
+// TooSlow Why a call came to nothing (RFC 9457).
+type TooSlow = Refusal
 
 // Unauthenticated Why a call came to nothing (RFC 9457).
 type Unauthenticated = Refusal

@@ -1,0 +1,139 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/postern-gateway/postern/adapter/access"
+	"github.com/postern-gateway/postern/adapter/audit"
+)
+
+// call is one request on its way to an answer.
+type call struct {
+	*Server
+	w     *writer
+	r     *http.Request
+	route route // the zero value until it is found
+
+	caller access.Caller
+	params map[string]string // of the path
+	query  url.Values        // those of the route, each once
+
+	began    time.Time
+	instance string
+	note     audit.Entry // what the audit log is told
+	quiet    bool        // … or not
+	reserved int64       // bytes of the body, of those that all bodies may have
+}
+
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
+	return &call{Server: s, w: &writer{ResponseWriter: w}, r: r, began: s.Now(), instance: newInstance()}
+}
+
+// end gives back what the call had, and notes what became of it.
+func (c *call) end() {
+	c.bodies.Release(c.reserved)
+	name := c.route.name
+	if name == "" {
+		name = "none"
+	}
+	status := c.w.status
+	if status == 0 { // it has panicked: net/http closes the connection
+		status = http.StatusInternalServerError
+	}
+	c.answered.WithLabelValues(name, strconv.Itoa(status)).Inc()
+	refused := status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusTooManyRequests
+	if c.Audit == nil || c.quiet || !c.route.changes && !refused {
+		return
+	}
+	n := &c.note
+	n.Time, n.ID, n.Who, n.By, n.From = c.began.UTC(), c.instance, c.caller.Name, string(c.caller.By), c.from()
+	n.Method, n.Path, n.What, n.Status = c.r.Method, c.r.URL.Path, c.route.name, status
+	if n.Project == "" {
+		n.Project = c.params["name"]
+	}
+	n.Seconds = c.Now().Sub(c.began).Seconds()
+	c.Audit.Write(*n)
+}
+
+// fail answers with why the call came to nothing.
+func (c *call) fail(err error) {
+	r := refusalOf(err)
+	if r.Status == http.StatusServiceUnavailable {
+		c.Log.Warn("management call failed", "operation", c.route.name, "instance", c.instance, "err", err)
+	}
+	r.Instance = c.instance
+	c.note.Code, c.note.Detail = r.Code, r.Detail
+	if r.Rollout != "" {
+		c.note.Rollout = r.Rollout
+	}
+	for _, h := range r.header {
+		c.w.Header().Set(h[0], h[1])
+	}
+	if c.w.status != 0 {
+		panic(http.ErrAbortHandler) // why: a part of the answer is out, and the caller must not take it for the whole
+	}
+	if legacy(c.r.URL.Path) {
+		c.failLegacy(r)
+		return
+	}
+	c.write(r.Status, "application/problem+json", r.Refusal)
+}
+
+// answer sends JSON.
+func (c *call) answer(status int, value any) error {
+	c.write(status, "application/json", value)
+	return nil
+}
+
+func (c *call) write(status int, contentType string, value any) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		panic(err) // our own types
+	}
+	c.send(status, contentType, b.Bytes())
+}
+
+func (c *call) send(status int, contentType string, body []byte) {
+	h := c.w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(body) // else the caller is gone
+}
+
+// writer knows which status was sent, and does not wait for ever for a caller who takes nothing.
+type writer struct {
+	http.ResponseWriter
+	status int
+}
+
+// slow is how long a caller may take nothing of an answer.
+const slow = 30 * time.Second
+
+func (w *writer) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.hurry()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *writer) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.hurry()
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *writer) hurry() {
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(slow)) // where there is a connection
+}

@@ -1,0 +1,142 @@
+package rest
+
+import (
+	"net/http"
+	"regexp"
+
+	"github.com/postern-gateway/postern/adapter"
+	"github.com/postern-gateway/postern/adapter/access"
+	"github.com/postern-gateway/postern/adapter/rest/api"
+)
+
+var projectName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,254}$`)
+
+// project is the name in the path.
+func (c *call) project() (string, error) {
+	name := c.params["name"]
+	if !projectName.MatchString(name) {
+		return "", badRequest("%.64q cannot be a project's name; use letters, digits and . _ ~ -, a letter or digit first", name)
+	}
+	return name, nil
+}
+
+// seen is the project in the path, if the caller may see it.
+func (c *call) seen() (adapter.ProjectInfo, error) {
+	name, err := c.project()
+	if err != nil {
+		return adapter.ProjectInfo{}, err
+	}
+	p, err := c.Gateway.Project(c.r.Context(), name)
+	if err == nil && !c.caller.Grants.Sees(p.Labels...) {
+		err = unseen("project", name) // why not 403: that it is there is not for everybody either
+	}
+	return p, err
+}
+
+func unseen(kind, name string) error {
+	return refuse(http.StatusNotFound, string(adapter.Unknown), "there is no %s %.300s among what you may see", kind, name)
+}
+
+func (c *call) listProjects() error {
+	limit, err := c.limit()
+	if err != nil {
+		return err
+	}
+	list := api.ProjectList{Projects: []api.Project{}}
+	after := c.query.Get("after")
+	for more := true; more && len(list.Projects) < limit; {
+		var page []adapter.ProjectInfo
+		if page, more, err = c.Gateway.Projects(c.r.Context(), after, limit); err != nil {
+			return err
+		}
+		for i, p := range page {
+			after = p.Name
+			if c.caller.Grants.Sees(p.Labels...) {
+				list.Projects = append(list.Projects, projectOf(p))
+			}
+			if len(list.Projects) == limit {
+				more = more || i < len(page)-1
+				break
+			}
+		}
+		if len(list.Projects) == limit && more {
+			c.next(after)
+		}
+		more = more && len(page) > 0
+	}
+	return c.answer(http.StatusOK, list)
+}
+
+func (c *call) getProject() error {
+	p, err := c.seen()
+	if err != nil || c.unchanged(p.Revision) {
+		return err
+	}
+	return c.answer(http.StatusOK, projectOf(p))
+}
+
+func (c *call) getArchive() error {
+	p, err := c.seen()
+	if err != nil {
+		return err
+	}
+	number, err := c.number("revision")
+	if err != nil {
+		return err
+	}
+	if number == 0 && c.unchanged(p.Revision) || c.unchanged(number) {
+		return nil
+	}
+	archive, revision, err := c.Gateway.Archive(c.r.Context(), p.Name, number)
+	if err != nil {
+		return err
+	}
+	// why: it may have had other labels then
+	if !c.caller.Grants.Sees(revision.Labels...) {
+		return unseen("revision", p.Name)
+	}
+	c.w.Header().Set("ETag", etag(revision.Number))
+	c.w.Header().Set("Content-Disposition", `attachment; filename="`+p.Name+`.zip"`)
+	c.send(http.StatusOK, "application/zip", archive)
+	return nil
+}
+
+func (c *call) listRevisions() error {
+	p, err := c.seen()
+	if err != nil {
+		return err
+	}
+	revisions, err := c.Gateway.Revisions(c.r.Context(), p.Name)
+	if err != nil {
+		return err
+	}
+	list := api.RevisionList{Revisions: []api.Revision{}}
+	for _, r := range revisions {
+		list.Revisions = append(list.Revisions, revisionOf(r))
+	}
+	return c.answer(http.StatusOK, list)
+}
+
+func (c *call) diffProject() error {
+	name, err := c.project()
+	if err != nil {
+		return err
+	}
+	archive, err := c.archive()
+	if err != nil {
+		return err
+	}
+	release, err := c.pushSlot()
+	if err != nil {
+		return err
+	}
+	defer release()
+	report, err := c.Gateway.Diff(c.r.Context(), adapter.Push{Project: name, Archive: archive, Author: c.caller.Name, Allowed: c.allowed})
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, report)
+}
+
+// allowed is asked about the labels that a project has now and before.
+func (c *call) allowed(labels []string) error { return c.mayAt(access.Deployer, labels...) }

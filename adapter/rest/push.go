@@ -1,0 +1,151 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/postern-gateway/postern/adapter"
+	"github.com/postern-gateway/postern/adapter/rest/api"
+)
+
+func (c *call) putProject() error {
+	p, background, err := c.push()
+	if err != nil {
+		return err
+	}
+	if p.Archive, err = c.archive(); err != nil {
+		return err
+	}
+	return c.roll(p, background)
+}
+
+func (c *call) deleteProject() error {
+	p, background, err := c.push()
+	if err != nil {
+		return err
+	}
+	if p.Now, err = c.flag("now"); err != nil {
+		return err
+	}
+	if p.IfNone {
+		return badRequest("If-None-Match makes no sense where something is removed")
+	}
+	return c.roll(p, background)
+}
+
+func (c *call) rollBack() error {
+	p, background, err := c.push()
+	if err != nil {
+		return err
+	}
+	if p.IfNone {
+		return badRequest("If-None-Match makes no sense where an earlier revision is returned to")
+	}
+	var wish api.Rollback
+	if err := c.object(&wish); err != nil {
+		return err
+	}
+	if wish.Revision == 0 {
+		return badRequest("the body says no revision; write {\"revision\": 7}")
+	}
+	p.Revision = wish.Revision
+	return c.roll(p, background)
+}
+
+// push is what all that makes a rollout has in common.
+func (c *call) push() (p adapter.Push, background bool, err error) {
+	p = adapter.Push{Author: c.caller.Name, Allowed: c.allowed}
+	if p.Project, err = c.project(); err != nil {
+		return p, false, err
+	}
+	if p.Wait, background, err = c.wait(); err != nil {
+		return p, false, err
+	}
+	if p.Require, err = c.requirement(); err != nil {
+		return p, false, err
+	}
+	if p.DryRun, err = c.flag("dry-run"); err != nil {
+		return p, false, err
+	}
+	if p.DryRun && background {
+		return p, false, badRequest("dry-run has an answer at once, and wait=0 asks for none")
+	}
+	c.note.DryRun = p.DryRun
+	return p, background, c.conditions(c.r.Context(), &p)
+}
+
+// roll makes a rollout of a push, and answers with what became of it. One that has begun goes on though the caller hangs up:
+// he could not tell otherwise how far it had come.
+func (c *call) roll(p adapter.Push, background bool) error {
+	release, err := c.pushSlot()
+	if err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(c.r.Context())
+	if background {
+		return c.begin202(ctx, p, release)
+	}
+	defer release()
+	outcome, err := c.Gateway.Push(ctx, p)
+	if err != nil {
+		return err
+	}
+	c.note.Revision, c.note.Digest, c.note.Rollout = outcome.Revision, outcome.Digest, outcome.Rollout
+	if outcome.Revision > 0 && !p.DryRun {
+		c.w.Header().Set("ETag", etag(outcome.Revision))
+	}
+	status := http.StatusOK
+	if outcome.Created && !p.DryRun {
+		status = http.StatusCreated
+	}
+	return c.answer(status, outcomeOf(outcome))
+}
+
+func (c *call) begin202(ctx context.Context, p adapter.Push, release func()) error {
+	id, err := c.Gateway.Begin(ctx, p)
+	if err != nil {
+		release()
+		return err
+	}
+	go c.releaseAfter(ctx, id, release)
+	c.note.Rollout = id
+	location := basePath + "/rollouts/" + id
+	c.w.Header().Set("Location", location)
+	return c.answer(http.StatusAccepted, api.Begun{Rollout: id, Location: location})
+}
+
+// pushSlot takes one of the places for what is under way.
+func (c *call) pushSlot() (release func(), err error) {
+	if !c.pushes.TryAcquire(1) {
+		return nil, refuse(http.StatusServiceUnavailable, string(adapter.Busy), "%d pushes are under way, which is as many as may be", c.Limits.Pushes).after(1)
+	}
+	return func() { c.pushes.Release(1) }, nil
+}
+
+// releaseAfter keeps the place of a push in the background until it has ended.
+func (s *Server) releaseAfter(ctx context.Context, id string, release func()) {
+	defer release()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		r, err := s.Gateway.Rollout(ctx, id)
+		if err != nil || !r.Ended.IsZero() || time.Now().After(r.Deadline.Add(time.Minute)) {
+			return
+		}
+	}
+}
+
+func (c *call) getRollout() error {
+	r, err := c.Gateway.Rollout(c.r.Context(), c.params["id"])
+	if err != nil {
+		return err
+	}
+	if r.Author != c.caller.Name && !c.caller.Grants.Sees() {
+		p, err := c.Gateway.Project(c.r.Context(), r.Project)
+		if err != nil || !c.caller.Grants.Sees(p.Labels...) {
+			return unseen("rollout", r.ID)
+		}
+	}
+	return c.answer(http.StatusOK, rolloutOf(r))
+}

@@ -1,0 +1,174 @@
+// Package rest is the management API (design §3.5): it maps HTTP to the adapter's calls and back, says who may make them, and
+// keeps an audit log of those that change something. What it speaks is written down in openapi.yaml, of which the types in
+// package api are made. It must not import the enforcer, the ratelimiter, or anything of cmd and toolkit.
+package rest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/postern-gateway/postern/adapter"
+	"github.com/postern-gateway/postern/adapter/access"
+	"github.com/postern-gateway/postern/adapter/audit"
+	"github.com/postern-gateway/postern/adapter/diff"
+	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/internal/jwt"
+	"github.com/postern-gateway/postern/internal/mtls"
+)
+
+// Gateway is what the calls are about; *adapter.Adapter is one. Its errors are *adapter.PushError, or what Push.Allowed
+// has returned.
+type Gateway interface {
+	Push(ctx context.Context, p adapter.Push) (adapter.Outcome, error)
+	// Begin is Push that goes on in the background: its Rollout tells what becomes of it.
+	Begin(ctx context.Context, p adapter.Push) (id string, err error)
+	Rollout(ctx context.Context, id string) (adapter.RolloutInfo, error)
+	// Projects are those after a name, sorted, at most limit.
+	Projects(ctx context.Context, after string, limit int) (projects []adapter.ProjectInfo, more bool, err error)
+	Project(ctx context.Context, name string) (adapter.ProjectInfo, error)
+	// Archive is that of a revision; 0 is the one that is served.
+	Archive(ctx context.Context, name string, revision uint64) ([]byte, adapter.RevisionInfo, error)
+	// Revisions are the newest first.
+	Revisions(ctx context.Context, name string) ([]adapter.RevisionInfo, error)
+	Diff(ctx context.Context, p adapter.Push) (diff.Report, error)
+	Status() adapter.Status
+	CrowdedScopes() []adapter.Crowded
+	// Served are the APIs that gateways of a label serve.
+	Served(label string) []model.API
+	Backup(ctx context.Context, w io.Writer) error
+}
+
+// register knows tokens and client certificates; *access.Register is one.
+type register interface {
+	Token(token string) (access.Caller, bool)
+	Certificate(i mtls.Identity) (access.Caller, bool)
+}
+
+// verifier judges JWTs; *jwt.Verifier is one.
+type verifier interface {
+	Verify(ctx context.Context, token []byte) jwt.Result
+}
+
+// Options of a Server.
+type Options struct {
+	Gateway  Gateway
+	Settings model.Settings // those that requests are explained with
+	Label    string         // the only one that the adapter serves; "" is all
+	Version  string         // of this build
+
+	Register register
+	Issuers  verifier // of the JWTs that carry roles; nil: none are taken
+	Audit    *audit.Log
+
+	Limits     Limits // zero values are the defaults
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	Now        func() time.Time
+}
+
+// Limits bound what callers can make the adapter do at a time.
+type Limits struct {
+	Archive int64 // bytes of one; 64 MiB
+	JSON    int64 // bytes of any other body; 1 MiB
+	Bodies  int64 // bytes of all bodies that are being read or pushed; 256 MiB
+	Pushes  int64 // that are under way; 32
+
+	Calls    Rate // of one caller; 50 a second, 200 at once
+	Failures Rate // wrong or no credentials from one address; one in 2 s, 20 at once
+
+	Body time.Duration // within which a body must have arrived; 60 s
+}
+
+func (l *Limits) fill() {
+	for into, fallback := range map[*int64]int64{&l.Archive: 64 << 20, &l.JSON: 1 << 20, &l.Bodies: 256 << 20, &l.Pushes: 32} {
+		if *into == 0 {
+			*into = fallback
+		}
+	}
+	if l.Calls == (Rate{}) {
+		l.Calls = Rate{PerSecond: 50, Burst: 200}
+	}
+	if l.Failures == (Rate{}) {
+		l.Failures = Rate{PerSecond: 0.5, Burst: 20}
+	}
+	if l.Body == 0 {
+		l.Body = time.Minute
+	}
+}
+
+// Server answers the management API, at any address below /api/.
+type Server struct {
+	Options
+	bodies, pushes  *semaphore.Weighted
+	calls, failures *limiter
+	answered        *prometheus.CounterVec
+}
+
+// New makes a Server.
+func New(o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Limits.fill()
+	s := &Server{
+		Options: o,
+		bodies:  semaphore.NewWeighted(o.Limits.Bodies), pushes: semaphore.NewWeighted(o.Limits.Pushes),
+		calls: newLimiter(o.Limits.Calls), failures: newLimiter(o.Limits.Failures),
+		answered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_management_requests_total",
+			Help: "Calls of the management API, by operation (none: it was refused before) and status.",
+		}, []string{"operation", "status"}),
+	}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(s.answered); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// ServeHTTP answers one call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := s.begin(w, r)
+	defer c.end()
+	if err := c.serve(legacy(r.URL.Path)); err != nil {
+		c.fail(err)
+	}
+}
+
+// serve is every call, from top to bottom.
+func (c *call) serve(legacy bool) error {
+	base, routes := basePath, allRoutes
+	if legacy {
+		base, routes = legacyBase, legacyRoutes
+	}
+	if err := c.admit(legacy); err != nil { // who calls
+		return err
+	}
+	if err := c.withinRate(); err != nil { // not too often
+		return err
+	}
+	path, _ := strings.CutPrefix(c.r.URL.EscapedPath(), base)
+	route, err := c.find(routes, path) // what for
+	if err != nil || route.handle == nil {
+		return err
+	}
+	c.route = route
+	if err := c.may(route.role); err != nil { // somewhere at least; the call itself looks where
+		return err
+	}
+	if err := c.readQuery(route.query); err != nil {
+		return err
+	}
+	return route.handle(c)
+}
