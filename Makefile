@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_TOOL := go tool -modfile=tools/go.mod
-GO_FILES = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '\.pb\.go$$')
+GO_FILES = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v -e '\.pb\.go$$' -e '\.gen\.go$$')
 FUZZ_SECONDS ?= 30
 # which images a release has: all | services | none. Those with Envoy need Debian's apt
 IMAGES ?= all
@@ -51,6 +51,7 @@ lint: go .tools/buf .tools/hadolint ## go vet, staticcheck, gofumpt, buf, hadoli
 .PHONY: generate
 generate: go .tools/buf ## generated code, reference pages, list of licences
 	@buf generate
+	@$(GO_TOOL) oapi-codegen -config adapter/rest/api/config.yaml adapter/rest/openapi.yaml
 	@go run ./internal/docgen
 	@python3 scripts/licenses.py docs/reference/licenses.md
 

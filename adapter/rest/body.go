@@ -61,7 +61,6 @@ func (c *call) body(limit int64) ([]byte, error) {
 	if err := c.reserve(length, limit); err != nil {
 		return nil, err
 	}
-	defer c.bodyDeadline()()
 	text, err := readAll(c.r.Body, length, limit)
 	switch {
 	case err != nil:
@@ -69,18 +68,25 @@ func (c *call) body(limit int64) ([]byte, error) {
 	case int64(len(text)) > limit:
 		return nil, tooLarge(limit)
 	}
+	c.bodyArrived()
 	return text, nil
 }
 
-// bodyDeadline ends a body that does not arrive in time, until it is called off.
-func (c *call) bodyDeadline() (off func()) {
-	control := http.NewResponseController(c.w.ResponseWriter)
-	_ = control.SetReadDeadline(time.Now().Add(c.Limits.Body)) // where there is a connection
-	return func() { _ = control.SetReadDeadline(time.Time{}) }
+// awaitBody ends a body that does not arrive in time, also one that nobody reads: net/http does before it answers.
+func (c *call) awaitBody() {
+	if c.r.ContentLength != 0 {
+		_ = http.NewResponseController(c.w.ResponseWriter).SetReadDeadline(time.Now().Add(c.Limits.Body)) // where there is a connection
+	}
 }
 
-// unread is why a body could not be read.
+// bodyArrived calls that off: the answer may take longer.
+func (c *call) bodyArrived() {
+	_ = http.NewResponseController(c.w.ResponseWriter).SetReadDeadline(time.Time{})
+}
+
+// unread is why a body could not be read. What is left of it is not waited for.
 func (c *call) unread(err error) error {
+	c.w.Header().Set("Connection", "close")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return refuse(http.StatusRequestTimeout, "too-slow", "the body did not arrive within %s", c.Limits.Body)
 	}

@@ -69,9 +69,8 @@ func (g *gateway) Push(_ context.Context, p adapter.Push) (adapter.Outcome, erro
 	}, nil
 }
 
-func (g *gateway) Begin(ctx context.Context, p adapter.Push) (string, error) {
-	_, err := g.Push(ctx, p)
-	return "r1", err
+func (g *gateway) Begin(ctx context.Context, p adapter.Push) (adapter.Outcome, error) {
+	return g.Push(ctx, p)
 }
 
 func (g *gateway) Rollout(_ context.Context, id string) (adapter.RolloutInfo, error) {
@@ -157,7 +156,7 @@ func (g *gateway) CrowdedScopes() []adapter.Crowded { return g.crowded }
 
 func (g *gateway) Served(label string) []model.API { return g.served[label] }
 
-func (g *gateway) Backup(_ context.Context, w io.Writer) error {
+func (g *gateway) save(_ context.Context, w io.Writer) error {
 	if g.backup != nil {
 		return g.backup(w)
 	}
@@ -216,7 +215,7 @@ func newLab(t *testing.T, change ...func(*rest.Options)) *lab {
 		t.Fatal(err)
 	}
 	o := rest.Options{
-		Gateway: l.gateway, Settings: model.Settings{Routing: model.Routing{Segment: 1}}, Version: "v1.2.3",
+		Gateway: l.gateway, Settings: model.Settings{Routing: model.Routing{Segment: 1}}, Version: "v1.2.3", Backup: l.gateway.save,
 		Register: register, Audit: trail, Log: log,
 	}
 	for _, f := range change {
@@ -357,4 +356,16 @@ func find(path string) (template string, item *openapi3.PathItem) {
 		}
 	}
 	return "", nil
+}
+
+// reopened is a lab whose tokens file was changed.
+func reopened(t *testing.T, l *lab) *lab {
+	t.Helper()
+	register, err := access.Open(l.path, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := newLab(t, func(o *rest.Options) { o.Register = register })
+	again.tokens = l.tokens
+	return again
 }

@@ -133,7 +133,6 @@ func (c *call) multipartFile() ([]byte, error) {
 	if err := c.reserve(c.r.ContentLength, c.Limits.Archive); err != nil {
 		return nil, err
 	}
-	defer c.bodyDeadline()()
 	for {
 		part, err := form.NextPart()
 		if errors.Is(err, io.EOF) {
@@ -152,6 +151,7 @@ func (c *call) multipartFile() ([]byte, error) {
 		case int64(len(text)) > c.Limits.Archive:
 			return nil, tooLarge(c.Limits.Archive)
 		}
+		c.bodyArrived()
 		return text, nil
 	}
 }

@@ -93,7 +93,7 @@ func (a *apiYAML) check(files fs.FS) error {
 	case d.Throttling != "" && !strings.EqualFold(d.Throttling, "Unlimited"):
 		return fmt.Errorf("api.yaml: apiThrottlingPolicy %.64s would not be applied; write x-wso2-throttling-tier into the definition, and Unlimited here", d.Throttling)
 	case is(files, "Client-certificates"):
-		return errors.New("Client-certificates would not be asked for; leave them out if the API is not to be protected by them")
+		return errors.New("the folder Client-certificates would have no effect; leave it out if the API is not to be protected by client certificates")
 	}
 	for _, o := range d.Operations {
 		if len(o.Policies.Request)+len(o.Policies.Response)+len(o.Policies.Fault) > 0 {

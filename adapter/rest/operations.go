@@ -55,5 +55,5 @@ func (c *call) backup() error {
 		c.w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	return c.Gateway.Backup(c.r.Context(), c.w)
+	return c.Backup(c.r.Context(), c.w)
 }

@@ -44,23 +44,24 @@ func (c *call) listProjects() error {
 	}
 	list := api.ProjectList{Projects: []api.Project{}}
 	after := c.query.Get("after")
-	for more := true; more && len(list.Projects) < limit; {
+	for more := true; more; {
 		var page []adapter.ProjectInfo
 		if page, more, err = c.Gateway.Projects(c.r.Context(), after, limit); err != nil {
 			return err
 		}
-		for i, p := range page {
+		for _, p := range page {
+			if len(list.Projects) >= limit && p.Name != after { // why: who has the same name would not come after it
+				c.next(after)
+				return c.answer(http.StatusOK, list)
+			}
 			after = p.Name
 			if c.caller.Grants.Sees(p.Labels...) {
 				list.Projects = append(list.Projects, projectOf(p))
 			}
-			if len(list.Projects) == limit {
-				more = more || i < len(page)-1
-				break
-			}
 		}
-		if len(list.Projects) == limit && more {
+		if len(list.Projects) >= limit && more {
 			c.next(after)
+			break
 		}
 		more = more && len(page) > 0
 	}
@@ -76,7 +77,7 @@ func (c *call) getProject() error {
 }
 
 func (c *call) getArchive() error {
-	p, err := c.seen()
+	name, err := c.project()
 	if err != nil {
 		return err
 	}
@@ -84,35 +85,38 @@ func (c *call) getArchive() error {
 	if err != nil {
 		return err
 	}
-	if number == 0 && c.unchanged(p.Revision) || c.unchanged(number) {
-		return nil
-	}
-	archive, revision, err := c.Gateway.Archive(c.r.Context(), p.Name, number)
+	archive, revision, err := c.Gateway.Archive(c.r.Context(), name, number)
 	if err != nil {
 		return err
 	}
-	// why: it may have had other labels then
-	if !c.caller.Grants.Sees(revision.Labels...) {
-		return unseen("revision", p.Name)
+	if !c.caller.Grants.Sees(revision.Labels...) { // why not the project's: it may have had others then
+		return unseen("revision of", name)
 	}
-	c.w.Header().Set("ETag", etag(revision.Number))
-	c.w.Header().Set("Content-Disposition", `attachment; filename="`+p.Name+`.zip"`)
+	if c.unchanged(revision.Number) {
+		return nil
+	}
+	c.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`.zip"`)
 	c.send(http.StatusOK, "application/zip", archive)
 	return nil
 }
 
 func (c *call) listRevisions() error {
-	p, err := c.seen()
+	name, err := c.project()
 	if err != nil {
 		return err
 	}
-	revisions, err := c.Gateway.Revisions(c.r.Context(), p.Name)
+	revisions, err := c.Gateway.Revisions(c.r.Context(), name)
 	if err != nil {
 		return err
 	}
 	list := api.RevisionList{Revisions: []api.Revision{}}
 	for _, r := range revisions {
-		list.Revisions = append(list.Revisions, revisionOf(r))
+		if c.caller.Grants.Sees(r.Labels...) {
+			list.Revisions = append(list.Revisions, revisionOf(r))
+		}
+	}
+	if len(list.Revisions) == 0 {
+		return unseen("project", name)
 	}
 	return c.answer(http.StatusOK, list)
 }

@@ -84,35 +84,44 @@ func (c *call) roll(p adapter.Push, background bool) error {
 	}
 	ctx := context.WithoutCancel(c.r.Context())
 	if background {
-		return c.begin202(ctx, p, release)
+		return c.rollLater(ctx, p, release)
 	}
 	defer release()
 	outcome, err := c.Gateway.Push(ctx, p)
 	if err != nil {
 		return err
 	}
-	c.note.Revision, c.note.Digest, c.note.Rollout = outcome.Revision, outcome.Digest, outcome.Rollout
-	if outcome.Revision > 0 && !p.DryRun {
-		c.w.Header().Set("ETag", etag(outcome.Revision))
-	}
-	status := http.StatusOK
-	if outcome.Created && !p.DryRun {
-		status = http.StatusCreated
-	}
-	return c.answer(status, outcomeOf(outcome))
+	return c.rolled(p, outcome)
 }
 
-func (c *call) begin202(ctx context.Context, p adapter.Push, release func()) error {
-	id, err := c.Gateway.Begin(ctx, p)
-	if err != nil {
-		release()
-		return err
+// rolled answers with what has become of a push.
+func (c *call) rolled(p adapter.Push, o adapter.Outcome) error {
+	c.note.Revision, c.note.Digest, c.note.Rollout = o.Revision, o.Digest, o.Rollout
+	if o.Revision > 0 && !p.DryRun {
+		c.w.Header().Set("ETag", etag(o.Revision))
 	}
-	go c.releaseAfter(ctx, id, release)
-	c.note.Rollout = id
-	location := basePath + "/rollouts/" + id
+	status := http.StatusOK
+	if o.Created && !p.DryRun && c.r.Method == http.MethodPut {
+		status = http.StatusCreated
+	}
+	return c.answer(status, outcomeOf(o))
+}
+
+// rollLater answers as soon as it is known that there is something to wait for.
+func (c *call) rollLater(ctx context.Context, p adapter.Push, release func()) error {
+	outcome, err := c.Gateway.Begin(ctx, p)
+	if err != nil || outcome.Rollout == "" {
+		release()
+		if err != nil {
+			return err
+		}
+		return c.rolled(p, outcome)
+	}
+	go c.releaseAfter(ctx, outcome.Rollout, release)
+	c.note.Rollout = outcome.Rollout
+	location := basePath + "/rollouts/" + outcome.Rollout
 	c.w.Header().Set("Location", location)
-	return c.answer(http.StatusAccepted, api.Begun{Rollout: id, Location: location})
+	return c.answer(http.StatusAccepted, api.Begun{Rollout: outcome.Rollout, Location: location})
 }
 
 // pushSlot takes one of the places for what is under way.

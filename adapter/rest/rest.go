@@ -27,22 +27,22 @@ import (
 // has returned.
 type Gateway interface {
 	Push(ctx context.Context, p adapter.Push) (adapter.Outcome, error)
-	// Begin is Push that goes on in the background: its Rollout tells what becomes of it.
-	Begin(ctx context.Context, p adapter.Push) (id string, err error)
+	// Begin is Push that goes on in the background: the Rollout of its Outcome tells what becomes of it. Where nothing is to
+	// be done there is none.
+	Begin(ctx context.Context, p adapter.Push) (adapter.Outcome, error)
 	Rollout(ctx context.Context, id string) (adapter.RolloutInfo, error)
 	// Projects are those after a name, sorted, at most limit.
 	Projects(ctx context.Context, after string, limit int) (projects []adapter.ProjectInfo, more bool, err error)
 	Project(ctx context.Context, name string) (adapter.ProjectInfo, error)
-	// Archive is that of a revision; 0 is the one that is served.
+	// Archive is that of a revision, also of a project that is undeployed now; 0 is the one that is served.
 	Archive(ctx context.Context, name string, revision uint64) ([]byte, adapter.RevisionInfo, error)
-	// Revisions are the newest first.
+	// Revisions are the newest first, also of a project that is undeployed now.
 	Revisions(ctx context.Context, name string) ([]adapter.RevisionInfo, error)
 	Diff(ctx context.Context, p adapter.Push) (diff.Report, error)
 	Status() adapter.Status
 	CrowdedScopes() []adapter.Crowded
 	// Served are the APIs that gateways of a label serve.
 	Served(label string) []model.API
-	Backup(ctx context.Context, w io.Writer) error
 }
 
 // register knows tokens and client certificates; *access.Register is one.
@@ -62,6 +62,8 @@ type Options struct {
 	Settings model.Settings // those that requests are explained with
 	Label    string         // the only one that the adapter serves; "" is all
 	Version  string         // of this build
+	// Backup writes everything that is stored.
+	Backup func(ctx context.Context, w io.Writer) error
 
 	Register register
 	Issuers  verifier // of the JWTs that carry roles; nil: none are taken
@@ -141,6 +143,7 @@ func New(o Options) (*Server, error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
 	defer c.end()
+	c.awaitBody()
 	if err := c.serve(legacy(r.URL.Path)); err != nil {
 		c.fail(err)
 	}
@@ -172,3 +175,5 @@ func (c *call) serve(legacy bool) error {
 	}
 	return route.handle(c)
 }
+
+var _ Gateway = (*adapter.Adapter)(nil)

@@ -17,8 +17,8 @@ import (
 	"github.com/postern-gateway/postern/adapter/rest/api"
 )
 
-// zip is the body of a push: the gateway of these tests does not look into it.
-const zip = "PK"
+// body is that of a push: the gateway of these tests does not look into it.
+const body = "PK"
 
 func shop() adapter.ProjectInfo {
 	return adapter.ProjectInfo{
@@ -30,7 +30,7 @@ func shop() adapter.ProjectInfo {
 func TestPush(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	a := l.ask("deployer", "PUT", "/projects/shop?wait=5s&require=percent:80", zip, "If-Match", `"7"`)
+	a := l.ask("deployer", "PUT", "/projects/shop?wait=5s&require=percent:80", body, "If-Match", `"7"`)
 	if a.StatusCode != http.StatusCreated || a.Header.Get("ETag") != `"8"` {
 		t.Errorf("%d %s %s", a.StatusCode, a.Header.Get("ETag"), a.body)
 	}
@@ -42,7 +42,7 @@ func TestPush(t *testing.T) {
 	got := l.gateway.last(t)
 	got.Allowed = nil
 	want := adapter.Push{
-		Project: "shop", Archive: []byte(zip), Author: "deployer", Wait: 5 * time.Second, Require: publish.Require{Percent: 80}, IfRevision: 7,
+		Project: "shop", Archive: []byte(body), Author: "deployer", Wait: 5 * time.Second, Require: publish.Require{Percent: 80}, IfRevision: 7,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -51,18 +51,18 @@ func TestPush(t *testing.T) {
 		path, header, value string
 		want                adapter.Push
 	}{
-		{"/projects/a", "If-None-Match", "*", adapter.Push{Project: "a", Archive: []byte(zip), IfNone: true}},
-		{"/projects/a?dry-run", "X", "", adapter.Push{Project: "a", Archive: []byte(zip), DryRun: true}},
-		{"/projects/a?dry-run=false&require=all", "X", "", adapter.Push{Project: "a", Archive: []byte(zip), Require: publish.All}},
+		{"/projects/a", "If-None-Match", "*", adapter.Push{Project: "a", Archive: []byte(body), IfNone: true}},
+		{"/projects/a?dry-run", "X", "", adapter.Push{Project: "a", Archive: []byte(body), DryRun: true}},
+		{"/projects/a?dry-run=false&require=all", "X", "", adapter.Push{Project: "a", Archive: []byte(body), Require: publish.All}},
 	} {
-		a := l.ask("admin", "PUT", test.path, zip, test.header, test.value)
+		a := l.ask("admin", "PUT", test.path, body, test.header, test.value)
 		got, want := l.gateway.last(t), test.want
 		got.Allowed, want.Author = nil, "admin"
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %d (-want +got):\n%s", test.path, a.StatusCode, diff)
 		}
 	}
-	if a := l.ask("admin", "PUT", "/projects/a?dry-run", zip); a.StatusCode != http.StatusOK || a.Header.Get("ETag") != "" {
+	if a := l.ask("admin", "PUT", "/projects/a?dry-run", body); a.StatusCode != http.StatusOK || a.Header.Get("ETag") != "" {
 		t.Errorf("dry run: %d %s", a.StatusCode, a.Header.Get("ETag"))
 	}
 }
@@ -118,7 +118,11 @@ func TestFailures(t *testing.T) {
 			}
 		}
 		l.gateway.mu.Unlock()
-		a := l.ask("deployer", "PUT", "/projects/shop", zip)
+		method, body := http.MethodPut, body
+		if reason == adapter.Unknown {
+			method, body = http.MethodDelete, ""
+		}
+		a := l.ask("deployer", method, "/projects/shop", body)
 		r := a.refusal(t)
 		if reason == "new" && a.StatusCode == want.status {
 			continue
@@ -139,7 +143,7 @@ func TestFailures(t *testing.T) {
 	l.gateway.push = func(adapter.Push) (adapter.Outcome, error) {
 		return adapter.Outcome{}, errors.New("disk /var/lib/secret is gone")
 	}
-	if a := l.ask("deployer", "PUT", "/projects/shop", zip); a.StatusCode != 503 || strings.Contains(string(a.body), "/var/lib") || !strings.Contains(l.log.String(), "/var/lib") {
+	if a := l.ask("deployer", "PUT", "/projects/shop", body); a.StatusCode != 503 || strings.Contains(string(a.body), "/var/lib") || !strings.Contains(l.log.String(), "/var/lib") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
@@ -150,7 +154,7 @@ func TestBackground(t *testing.T) {
 	began := time.Now().Truncate(time.Second)
 	running := adapter.RolloutInfo{ID: "r1", Project: "shop", Author: "deployer", Began: began, Deadline: began.Add(time.Minute)}
 	l.gateway.rollouts = map[string]adapter.RolloutInfo{"r1": running}
-	a := l.ask("deployer", "PUT", "/projects/shop?wait=0", zip)
+	a := l.ask("deployer", "PUT", "/projects/shop?wait=0", body)
 	if a.StatusCode != http.StatusAccepted || a.Header.Get("Location") != "/api/v1/rollouts/r1" {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
@@ -183,7 +187,15 @@ func TestBackground(t *testing.T) {
 	if a := l.ask("admin", "GET", "/rollouts/r2", ""); a.StatusCode != http.StatusNotFound {
 		t.Errorf("%d", a.StatusCode)
 	}
-	if a := l.ask("deployer", "PUT", "/projects/shop?wait=0&dry-run", zip); a.StatusCode != http.StatusBadRequest {
+	l.gateway.mu.Lock()
+	l.gateway.push = func(p adapter.Push) (adapter.Outcome, error) {
+		return adapter.Outcome{Project: p.Project, Revision: 7, Unchanged: true, Committed: true}, nil
+	}
+	l.gateway.mu.Unlock()
+	if a := l.ask("deployer", "PUT", "/projects/shop?wait=0", body); a.StatusCode != http.StatusOK || a.Header.Get("ETag") != `"7"` {
+		t.Errorf("nothing to be done: %d %s", a.StatusCode, a.body)
+	}
+	if a := l.ask("deployer", "PUT", "/projects/shop?wait=0&dry-run", body); a.StatusCode != http.StatusBadRequest {
 		t.Errorf("%d", a.StatusCode)
 	}
 }
@@ -409,11 +421,11 @@ func TestDiffAndBackup(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	var d api.Diff
-	l.ask("deployer", "POST", "/projects/shop/diff", zip).into(t, &d)
+	l.ask("deployer", "POST", "/projects/shop/diff", body).into(t, &d)
 	if !d.Breaking || d.Project != "shop" || d.Apis[0].Findings[0].Line != 3 {
 		t.Errorf("%+v", d)
 	}
-	if a := l.ask("viewer", "POST", "/projects/shop/diff", zip); a.StatusCode != http.StatusForbidden {
+	if a := l.ask("viewer", "POST", "/projects/shop/diff", body); a.StatusCode != http.StatusForbidden {
 		t.Errorf("%d", a.StatusCode)
 	}
 	if a := l.ask("admin", "GET", "/backup", ""); string(a.body) != "everything" {
@@ -460,20 +472,20 @@ func TestConditions(t *testing.T) {
 		{"/projects/shop", "If-Match", `"6", "7"`, 400},
 		{"/projects/shop", "If-None-Match", `"7"`, 400},
 	} {
-		if a := l.ask("deployer", "PUT", test.path, zip, test.name, test.value); a.StatusCode != test.want {
+		if a := l.ask("deployer", "PUT", test.path, body, test.name, test.value); a.StatusCode != test.want {
 			t.Errorf("%s %s: %s: %d %s", test.path, test.name, test.value, a.StatusCode, a.body)
 		}
 	}
-	if a := l.ask("deployer", "PUT", "/projects/shop", zip, "If-Match", `"7"`, "If-None-Match", "*"); a.StatusCode != 400 {
+	if a := l.ask("deployer", "PUT", "/projects/shop", body, "If-Match", `"7"`, "If-None-Match", "*"); a.StatusCode != 400 {
 		t.Errorf("%d", a.StatusCode)
 	}
 	for _, query := range []string{"wait=5", "wait=-1s", "wait=11m", "wait=", "require=most", "require=percent:0", "require=percent:101", "dry-run=maybe", "now=true", "Wait=5s"} {
-		if a := l.ask("deployer", "PUT", "/projects/shop?"+query, zip); a.StatusCode != 400 {
+		if a := l.ask("deployer", "PUT", "/projects/shop?"+query, body); a.StatusCode != 400 {
 			t.Errorf("%s: %d %s", query, a.StatusCode, a.body)
 		}
 	}
 	for _, name := range []string{"-a", "a%2Fb", "a%20b", strings.Repeat("a", 256), "..", "%00"} {
-		if a := l.ask("deployer", "PUT", "/projects/"+name, zip); a.StatusCode != 400 && a.StatusCode != 404 {
+		if a := l.ask("deployer", "PUT", "/projects/"+name, body); a.StatusCode != 400 && a.StatusCode != 404 {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
 		}
 	}

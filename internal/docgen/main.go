@@ -1,6 +1,6 @@
 // Command docgen writes the reference pages of docs/ that can be read off the code: configuration, commands, extensions,
-// problems and metrics; and what `postern validate` explains its problems with. It reads sources as text and imports
-// nothing of ours but internal/config.
+// problems, metrics and the management API; and what `postern validate` explains its problems with. It reads sources as
+// text and imports nothing of ours but internal/config.
 package main
 
 import (
@@ -33,11 +33,12 @@ func run(folder, ruleFile string) error {
 		return err
 	}
 	for page, write := range map[string]func(*bytes.Buffer) error{
-		"configuration.md": configuration,
-		"commands.md":      commands,
-		"extensions.md":    extensions,
-		"problems.md":      problems,
-		"metrics.md":       metrics,
+		"configuration.md":  configuration,
+		"commands.md":       commands,
+		"extensions.md":     extensions,
+		"problems.md":       problems,
+		"metrics.md":        metrics,
+		"management-api.md": managementAPI,
 	} {
 		var b bytes.Buffer
 		b.WriteString(generated)

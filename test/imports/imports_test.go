@@ -123,8 +123,25 @@ var rules = []rule{
 		never: []string{"./adapter/project/...", "./adapter/publish/...", "./adapter/source/...", "./enforcer/...", "./ratelimiter/...", "./cmd/...", "./toolkit/..."},
 	},
 	{
+		why: "who may manage a gateway, and who did, has nothing to do with what is managed",
+		in:  []string{"./adapter/access", "./adapter/audit"},
+		never: []string{
+			"./adapter", "./adapter/rest/...", "./adapter/project/...", "./adapter/translate/...", "./adapter/publish/...", "./adapter/store/...",
+		},
+	},
+	{
+		why:   "the management API speaks HTTP, and tells no gateway anything by itself",
+		in:    []string{"./adapter/rest/..."},
+		never: []string{"./internal/config", "./internal/observe"},
+	},
+	{
+		why:   "the adapter does not know who asks it",
+		in:    []string{"./adapter"},
+		never: []string{"./adapter/rest/...", "./adapter/access", "./adapter/audit"},
+	},
+	{
 		why:   "who may connect is the same for all services",
-		in:    []string{"./internal/mtls", "./internal/jwt"},
+		in:    []string{"./internal/mtls", "./internal/jwt", "./internal/nearest"},
 		never: []string{"./adapter/...", "./enforcer/...", "./ratelimiter/...", "./envoy/...", "./cmd/...", "./toolkit/..."},
 	},
 	{
