@@ -117,8 +117,10 @@ func New(o Options) (*Adapter, error) {
 		return nil, fmt.Errorf("adapter: %w", err)
 	}
 	if o.Registerer != nil {
-		if err := o.Registerer.Register(served{a}); err != nil {
-			return nil, fmt.Errorf("adapter: %w", err)
+		for _, c := range []prometheus.Collector{served{a}, a.pushes.took} {
+			if err := o.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("adapter: %w", err)
+			}
 		}
 	}
 	if a.https, err = certificate.Load(certificate.Options{Files: o.Certificates, Log: o.Log, Registerer: o.Registerer}); err != nil {

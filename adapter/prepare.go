@@ -67,10 +67,13 @@ type part struct {
 func (a *Adapter) Push(ctx context.Context, p Push) (Outcome, error) {
 	one, err := a.preparePush(ctx, p, deploying)
 	if err != nil {
+		a.pushes.observe(one, err)
 		return one.outcome(), err
 	}
 	defer one.end()
-	return one.carry()
+	out, err := one.carry()
+	a.pushes.observe(one, err)
+	return out, err
 }
 
 // Begin checks a push as far as can be done without the gateways, and goes on by itself. Outcome.Rollout is what to ask
@@ -99,7 +102,8 @@ func (a *Adapter) Begin(ctx context.Context, p Push) (Outcome, error) {
 	}
 	go func() {
 		defer one.end()
-		_, _ = one.carry() // it is told by Rollout
+		_, err := one.carry() // it is told by Rollout
+		a.pushes.observe(one, err)
 	}()
 	return one.outcome(), nil
 }

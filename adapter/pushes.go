@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/postern-gateway/postern/adapter/store"
 )
 
@@ -33,6 +35,7 @@ type Store interface {
 type pushes struct {
 	store Store // nil: there are none
 	owner string
+	took  *prometheus.HistogramVec // by outcome
 	// order is held while the parts of a push are handed to the labels, so that all labels get them in one order.
 	order sync.Mutex
 
@@ -62,6 +65,12 @@ func pushedName(path string) (name string, pushed bool) { return strings.CutPref
 func newPushes(s Store) *pushes {
 	host, _ := os.Hostname()
 	return &pushes{
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "postern_project_push_duration_seconds",
+			Help: "From a push of a project to its answer, by outcome: committed, unchanged (everybody has it already), dry-run, " +
+				"or why it came to nothing (invalid, conflict, outdated, breaking, refused, probe-failed, silent, busy, unknown, unavailable, forbidden).",
+			Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60},
+		}, []string{"outcome"}),
 		store: s, owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
 		projects: map[string]*pushedProject{}, active: map[string]*push{}, due: map[string]time.Time{},
 	}
@@ -134,6 +143,22 @@ func (p *pushes) forget(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.active, id)
+}
+
+// observe counts an answer.
+func (p *pushes) observe(one *push, err error) {
+	outcome, failed := "committed", new(PushError)
+	switch out := one.outcome(); {
+	case errors.As(err, &failed):
+		outcome = string(failed.Reason)
+	case err != nil:
+		outcome = "forbidden"
+	case out.Unchanged:
+		outcome = "unchanged"
+	case one.DryRun:
+		outcome = "dry-run"
+	}
+	p.took.WithLabelValues(outcome).Observe(time.Since(one.began).Seconds())
 }
 
 // errNoStore is told to who pushes to an adapter that cannot keep anything.
