@@ -22,6 +22,7 @@ func (f *File) Begin(ctx context.Context, c Candidate) (Rollout, error) {
 	}
 	r := Rollout{Candidate: c, State: Opened, Began: f.options.Now().UTC()}
 	r.ID, r.Archive = newID(r.Began), nil
+	f.hold(r.ID, c.Lease) // why before it is written: from then on Expire looks at it
 	err := f.writer.update(ctx, func(x *txn) error {
 		now, deployed, err := x.project(c.Project)
 		if err != nil {
@@ -49,11 +50,9 @@ func (f *File) Begin(ctx context.Context, c Candidate) (Rollout, error) {
 		return errors.Join(x.put(open, c.Project, r.ID), x.put(rollouts, r.ID, r))
 	})
 	if err != nil {
+		f.forget(r.ID)
 		return Rollout{}, err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.held[r.ID] = &hold{lease: c.Lease}
 	return r, nil
 }
 

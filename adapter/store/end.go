@@ -37,29 +37,23 @@ func (f *File) Renew(ctx context.Context, id string, lease time.Time) error {
 
 // note changes what is known of an open rollout besides what is written.
 func (f *File) note(ctx context.Context, id string, change func(*hold)) error {
-	f.mu.Lock()
-	if h, ok := f.held[id]; ok {
-		change(h)
-		f.mu.Unlock()
+	if f.change(id, change) {
 		return nil
 	}
-	f.mu.Unlock()
-	r, err := f.Rollout(ctx, id)
-	if err != nil {
+	if _, err := f.Rollout(ctx, id); err != nil {
 		return err
 	}
-	if r.State != Opened {
-		return fmt.Errorf("rollout %s: %w", id, ErrLost)
-	}
+	return fmt.Errorf("rollout %s: %w", id, ErrLost)
+}
+
+func (f *File) change(id string, change func(*hold)) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h, ok := f.held[id]
-	if !ok { // why: begun by a process before this one
-		h = &hold{}
-		f.held[id] = h
+	if ok {
+		change(h)
 	}
-	change(h)
-	return nil
+	return ok
 }
 
 // Commit makes the candidate the project's revision, has it release what it no longer claims, and drops revisions beyond the
@@ -258,23 +252,20 @@ func (x *txn) dropOldest() error {
 	return errors.Join(x.remove(rollouts, id), x.remove(ended, string(key)))
 }
 
-func (f *File) lease(id string) time.Time {
+func (f *File) hold(id string, lease time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if h, ok := f.held[id]; ok {
-		return h.lease
-	}
-	return time.Time{}
+	f.held[id] = &hold{lease: lease}
 }
 
-func (f *File) acks(id string) []Ack {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	h, ok := f.held[id]
-	if !ok {
-		return nil
-	}
-	acks := slices.Clone(h.acks)
+func (f *File) lease(id string) (lease time.Time) {
+	f.change(id, func(h *hold) { lease = h.lease })
+	return lease
+}
+
+// acks returns what gateways said of an open rollout, in an order of its own.
+func (f *File) acks(id string) (acks []Ack) {
+	f.change(id, func(h *hold) { acks = slices.Clone(h.acks) })
 	slices.SortFunc(acks, func(a, b Ack) int {
 		return cmp.Or(cmp.Compare(a.Label, b.Label), cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Role, b.Role))
 	})

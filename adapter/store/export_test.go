@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -41,6 +42,14 @@ func (f *File) Fail(ctx context.Context, name string) error {
 			return err
 		}
 		return fmt.Errorf("%s fails", name)
+	})
+}
+
+// CheckPages looks at a file's pages.
+func CheckPages(data []byte) error {
+	return guard(func() error {
+		_, err := (&pages{data: data, size: os.Getpagesize()}).check()
+		return err
 	})
 }
 

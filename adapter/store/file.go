@@ -50,7 +50,7 @@ type File struct {
 	counts  atomic.Pointer[map[table]uint64]
 
 	mu   sync.Mutex
-	held map[string]*hold // open rollouts begun by this process
+	held map[string]*hold // the open rollouts
 }
 
 // hold is what is known of an open rollout besides what is written.
@@ -97,6 +97,13 @@ func (f *File) begin() error {
 				x := &txn{Tx: tx}
 				err := x.verify()
 				f.count(x.sums)
+				if err != nil {
+					return err
+				}
+				all, err := x.open()
+				for _, r := range all {
+					f.hold(r.ID, time.Time{}) // its owner is gone
+				}
 				return err
 			})
 		})
@@ -130,11 +137,22 @@ func create(path string) error {
 	if err := errors.Join(db.Update(found), db.Close()); err != nil {
 		return err
 	}
-	// why a link and no rename: of two that begin at once, one wins, and both go on with its file
-	if err := os.Link(temporary.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := place(temporary.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return nil
+}
+
+// place gives a file another name, which must be free: of two that try at once, one wins.
+func place(from, to string) error {
+	err := os.Link(from, to)
+	if err != nil && !errors.Is(err, fs.ErrExist) { // some file systems have no links
+		if _, there := os.Stat(to); there == nil {
+			return fs.ErrExist
+		}
+		err = os.Rename(from, to)
+	}
+	return cmp.Or(err, syncFolder(filepath.Dir(to)))
 }
 
 // found makes the buckets of an empty store.

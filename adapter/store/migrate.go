@@ -117,10 +117,10 @@ func keep(db *bbolt.DB, path string) error {
 		return err
 	}
 	// why not over one that is there: it is what an earlier attempt kept, when nothing had been tried yet
-	if err := os.Link(temporary.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := place(temporary.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return nil
 }
 
 // migrateFrom1 seals every record, takes undeployed projects into a table of their own, and makes the table of claims.

@@ -31,6 +31,8 @@ type pages struct {
 	size  int    // of a page
 	high  uint64 // pages from here on are not used
 	taken []bool // pages that something refers to
+	// within a bucket: those of the store hold no others.
+	within bool
 }
 
 type head struct{ root, freelist, high, transaction uint64 }
@@ -182,9 +184,11 @@ func element(kind uint16, page []byte, at int) (key, value []byte, ok bool) {
 
 // bucket looks at one that has pages of its own, or is so small that it is in its value.
 func (p *pages) bucket(id uint64, value []byte, depth int) error {
-	if len(value) < bucketHeader {
-		return damagedPage(id, "has a bucket that is cut off")
+	if p.within || len(value) < bucketHeader {
+		return damagedPage(id, "has a bucket that is cut off, or where none can be")
 	}
+	p.within = true
+	defer func() { p.within = false }()
 	if root := order.Uint64(value); root != 0 {
 		return p.walk(root, nil, nil, depth+1)
 	}

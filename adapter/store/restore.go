@@ -98,14 +98,13 @@ func replace(path, by string, there *os.File) (aside string, err error) {
 		}
 	}
 	if there == nil {
-		err = os.Link(by, path) // why a link: it does not replace what an adapter has made meanwhile
-	} else {
-		aside = path + ".before-restore-" + time.Now().UTC().Format("20060102T150405.000Z")
-		if err = os.Link(path, aside); err == nil {
-			err = os.Rename(by, path)
-		}
+		return "", place(by, path) // which does not replace what an adapter has made meanwhile
 	}
-	return aside, errors.Join(err, syncFolder(filepath.Dir(path)))
+	aside = path + ".before-restore-" + time.Now().UTC().Format("20060102T150405.000Z")
+	if err := place(path, aside); err != nil {
+		return "", err
+	}
+	return aside, errors.Join(os.Rename(by, path), syncFolder(filepath.Dir(path)))
 }
 
 // rebuild makes a store of a backup in an empty file, and verifies it.
