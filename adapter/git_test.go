@@ -14,7 +14,7 @@ import (
 func (p *site) branch(r *fixture.Repository, path string) *git.Source {
 	p.t.Helper()
 	s, err := git.New(git.Options{
-		URL: "file://" + r.Bare, Branch: "main", Path: path, Poll: 10 * time.Millisecond, Backoff: 10 * time.Millisecond,
+		URL: "file://" + r.Bare, Branch: "main", Path: path, Poll: 50 * time.Millisecond, Backoff: 10 * time.Millisecond,
 		Dir: p.path("git"), Log: p.log.Logger(),
 	})
 	if err != nil {

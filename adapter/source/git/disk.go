@@ -60,6 +60,7 @@ func (s *Source) read() (served, error) {
 // restore serves what was kept, if it is what it was.
 func (s *Source) restore() {
 	now, err := s.read()
+	s.clean(now.Commit) // what a kill left
 	if err == nil && now.Commit != "" {
 		err = s.verify(now)
 	}

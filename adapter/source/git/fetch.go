@@ -27,7 +27,7 @@ type remote interface {
 }
 
 const (
-	maxAdvertised = 64 << 20  // bytes of the list of branches and tags
+	maxAdvertised = 16 << 20  // bytes of the list of branches and tags
 	maxPacked     = 256 << 20 // bytes of the commit, packed, with everything in the repository
 )
 

@@ -34,7 +34,7 @@ func newSubject(t *testing.T, o Options) *subject {
 		s.options.Branch = "main"
 	}
 	if s.options.Poll == 0 {
-		s.options.Poll = 10 * time.Millisecond
+		s.options.Poll = 50 * time.Millisecond // why not more often: each is a process of git
 	}
 	s.options.Backoff = 5 * time.Millisecond
 	s.options.Log = slog.New(slog.NewTextHandler(&s.log, nil))

@@ -227,6 +227,53 @@ func TestWhatIsOnDiskIsChecked(t *testing.T) {
 	s.fails("served.json is damaged; remove it")
 }
 
+// TestKilledInBetween: what is done by one step after the other holds after each.
+func TestKilledInBetween(t *testing.T) {
+	t.Parallel()
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"project.yaml": "1"})
+	s := of(t, r, Options{})
+	s.serves(first)
+	second := r.Commit(map[string]string{"project.yaml": "2"})
+	s.serves(second)
+	s.stop()
+
+	if err := s.point(first); err != nil { // the file was written, the link not yet
+		t.Fatal(err)
+	}
+	for _, left := range []string{"pack-1.tmp", "served.json-1.tmp", "tree-1.tmp/a", strings.Repeat("a", 40) + "/b"} {
+		if err := os.MkdirAll(filepath.Join(s.dir, left), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.start()
+	s.reads("project.yaml", "2")
+	s.serves(second)
+	entries, err := os.ReadDir(s.dir)
+	if err != nil || len(entries) != 3 { // the commit, the link, the file
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	s.serves(r.Commit(map[string]string{"project.yaml": "3"}))
+	s.stop()
+
+	text, err := os.ReadFile(s.servedFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.at("")); err != nil { // only the link
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, r.Git(r.Work, "rev-parse", "HEAD"))); err != nil { // somebody was tidy
+		t.Fatal(err)
+	}
+	s.start()
+	s.serves(r.Git(r.Work, "rev-parse", "HEAD"))
+	s.reads("project.yaml", "3")
+	if now, err := os.ReadFile(s.servedFile()); err != nil || string(now) != string(text) {
+		t.Errorf("%s is %s, %v", s.servedFile(), now, err)
+	}
+}
+
 // TestHostileProjects: what is wrong with one project concerns no other.
 func TestHostileProjects(t *testing.T) {
 	t.Parallel()

@@ -214,27 +214,29 @@ var steps = []int{16, 128, 1024, 8192}
 // prove sees that head came after old: that old is among those it was made from, deeper and deeper.
 func (s *Source) prove(ctx context.Context, offers capabilities, p *pack, head, old plumbing.Hash) error {
 	found, more, err := p.follow(head, old)
-	for _, depth := range steps {
-		if err != nil || found {
-			return err
-		}
-		if !more {
-			return s.rewritten(head, old, "")
-		}
-		var deeper *pack
-		if deeper, err = s.fetch(ctx, offers, request{want: head, have: old, depth: depth}); err != nil {
-			return err
-		}
-		found, more, err = deeper.follow(head, old)
-		deeper.close()
+	for i := 0; err == nil && !found && more && i < len(steps); i++ {
+		found, more, err = s.lookBack(ctx, offers, head, old, steps[i])
 	}
-	if err != nil || found {
+	switch {
+	case err != nil || found:
 		return err
+	case more:
+		return s.rewritten(head, old, fmt.Sprintf(" within %d commits", steps[len(steps)-1]))
 	}
-	return s.rewritten(head, old, fmt.Sprintf(" within %d commits", steps[len(steps)-1]))
+	return s.rewritten(head, old, "")
+}
+
+// lookBack looks for old among so many commits that head was made from.
+func (s *Source) lookBack(ctx context.Context, offers capabilities, head, old plumbing.Hash, depth int) (found, more bool, err error) {
+	p, err := s.fetch(ctx, offers, request{want: head, have: old, depth: depth})
+	if err != nil {
+		return false, false, err
+	}
+	defer p.close()
+	return p.follow(head, old)
 }
 
 func (s *Source) rewritten(head, old plumbing.Hash, how string) error {
-	return refuse("the history of %s was rewritten: its commit %s does not come after %s, which is served%s; to serve it all the same, remove %s, or say allowRewrite: true",
-		s.options.Branch, head, old, how, s.servedFile())
+	return refuse("the history of %s was rewritten: its commit %s does not come%s after %s, which is served; to serve it all the same, remove %s, or say allowRewrite: true",
+		s.options.Branch, head, how, old, s.servedFile())
 }

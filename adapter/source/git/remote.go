@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 )
@@ -169,6 +170,7 @@ func (l local) begin(ctx context.Context) (*conversation, error) {
 	cmd := exec.CommandContext(ctx, program, "upload-pack", "--", l.path)
 	talk := &conversation{errors: &words{}}
 	cmd.Stderr = talk.errors
+	cmd.WaitDelay = time.Second // why: what it started may outlive it for a moment
 	cmd.Env = append(os.Environ(), "GIT_PROTOCOL=")
 	if talk.in, err = cmd.StdinPipe(); err == nil {
 		talk.out, err = cmd.StdoutPipe()
