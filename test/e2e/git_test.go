@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/postern-gateway/postern/test/fixture"
 )
@@ -157,5 +159,52 @@ func TestAnAdapterWaitsForItsBranches(t *testing.T) {
 	fixture.WaitFor(t, "the adapter to be ready", func() bool { return strings.HasPrefix(readyz(management), "200 ") })
 	if !strings.Contains(log.String(), "api published") {
 		t.Errorf("ready without the branch:\n%s", log.String())
+	}
+}
+
+// TestABranchOutlivesKills: whatever moment an adapter is killed at, what is on disk is whole.
+func TestABranchOutlivesKills(t *testing.T) {
+	t.Parallel()
+	dataDir := filepath.Join(fixture.TempDir(t), "data")
+	r := fixture.NewRepository(t)
+	files := func(n int) map[string]string {
+		all := map[string]string{}
+		for p := range 20 {
+			all[fmt.Sprintf("p%d/api_definitions/a.yaml", p)] = definition(fmt.Sprintf("api%d", p), fmt.Sprintf("/a%d/%d", p, n), "http://127.0.0.1:9")
+		}
+		return all
+	}
+	r.Commit(files(0))
+	const kills = 15
+	fromDisk := 0
+	for n := range kills {
+		cmd := command(t, dataDir, "adapter")
+		cmd.Env = append(cmd.Env, fmt.Sprintf(`POSTERN_SOURCES=[{"git": {"url": "file://%s", "poll": "1s"}}]`, r.Bare), "POSTERN_MANAGEMENT_LISTEN=127.0.0.1:0")
+		cmd.Dir = t.TempDir()
+		var log fixture.Log
+		cmd.Stderr = &log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Duration(20+rand.IntN(200)) * time.Millisecond) // any moment will do
+		if n == kills-1 {
+			head := r.Git(r.Work, "rev-parse", "HEAD")
+			fixture.WaitFor(t, "the last commit to be served", func() bool { return strings.Contains(log.String(), "commit="+head) })
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		said := log.String()
+		if strings.Contains(said, "is not served from disk") {
+			t.Fatalf("what the kill before left is of no use:\n%s", said)
+		}
+		if strings.Contains(said, "serves from disk until") {
+			fromDisk++
+		}
+		if n < kills-2 {
+			r.Commit(files(n + 1))
+		}
+	}
+	if fromDisk == 0 {
+		t.Error("nothing was ever served from disk")
 	}
 }

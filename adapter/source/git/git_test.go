@@ -148,6 +148,37 @@ func TestRewrittenHistoryIsRefused(t *testing.T) {
 	s.reads("project.yaml", "2")
 }
 
+// TestLongHistories: what came long after is still seen to come after; what is too long to see is refused.
+func TestLongHistories(t *testing.T) {
+	t.Parallel()
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"project.yaml": "1"})
+	s := of(t, r, Options{})
+	s.serves(first)
+	many := func(n int) string {
+		t.Helper()
+		var b strings.Builder
+		b.WriteString("feature done\n")
+		for i := range n {
+			fmt.Fprintf(&b, "commit refs/heads/main\ncommitter ann <ann@example.com> %d +0000\ndata 1\nx\n", 1_700_000_000+i)
+			if i == 0 {
+				b.WriteString("from refs/heads/main^0\n")
+			}
+			fmt.Fprintf(&b, "M 100644 inline counter\ndata <<E\n%d\nE\n", i)
+		}
+		b.WriteString("done\n")
+		file := filepath.Join(r.Dir, "stream")
+		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.Git(r.Bare, "-c", "alias.import=!git fast-import --quiet <"+file, "import")
+		return r.Git(r.Bare, "rev-parse", "main")
+	}
+	s.serves(many(3000))
+	head := many(9000)
+	s.fails("its commit "+head+" does not come within 8192 commits after ", "to serve it all the same")
+}
+
 func TestTheHistoryHealsByItself(t *testing.T) {
 	t.Parallel()
 	r := fixture.NewRepository(t)

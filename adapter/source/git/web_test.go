@@ -106,12 +106,25 @@ func TestPartialFetch(t *testing.T) {
 		r.Git(r.Work, "commit", "-q", "--allow-empty", "-m", "one of many")
 	}
 	s.serves(r.Commit(map[string]string{"project.yaml": "2"}))
-	var got []bool
-	for len(filtered) > 0 {
-		got = append(got, <-filtered)
+	asked := func() string {
+		var all []string
+		for len(filtered) > 0 {
+			all = append(all, map[bool]string{true: "commits", false: "all"}[<-filtered])
+		}
+		return strings.Join(all, " ")
 	}
-	if len(got) != 4 || got[0] || got[1] || !got[2] || !got[3] { // two commits whole, one step and another back
-		t.Errorf("fetches with a filter: %v", got)
+	if got := asked(); got != "all all commits commits" { // two commits whole, one step and another back
+		t.Errorf("asked for %s", got)
+	}
+	s.stop()
+	s.options.Depth = 50
+	s.start()
+	for range 40 {
+		r.Git(r.Work, "commit", "-q", "--allow-empty", "-m", "one of many")
+	}
+	s.serves(r.Commit(map[string]string{"project.yaml": "3"}))
+	if got := asked(); got != "all" {
+		t.Errorf("asked for %s, of a depth that is enough", got)
 	}
 }
 
