@@ -27,6 +27,7 @@ Exit codes: 0 ok, 1 the input is bad, 2 usage, 3 the server could not be reached
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help says it all
 	root.AddCommand(
 		newInit(), newValidate(), newBuild(), newRun(), newToken(), newTranslate(), newExplain(), newGateways(), newRestore(), newCerts(),
+		newDeploy(), newUndeploy(), newDiff(), newRollback(), newRevisions(), newAPIs(),
 		newAdapter(), newEnforcer(), newRateLimiter(), newEnvoy(), newHealthy(), newVersion(), newSchema(), newCompletion(),
 	)
 	return root

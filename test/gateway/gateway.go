@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,7 +68,12 @@ type Options struct {
 	Config    string            // postern.yaml; listeners and dataDir are chosen here
 	Arguments []string          // beside `run project`
 	Env       []string
+	// Pushed: no project is in a folder; they come by the management API.
+	Pushed bool
 }
+
+// Program is the built program.
+func Program() string { return program }
 
 // Start starts a gateway, waits until it serves, and stops it at the test's end, when nothing of it may stay behind.
 func Start(t testing.TB, o Options) *Gateway {
@@ -80,7 +86,11 @@ func Start(t testing.TB, o Options) *Gateway {
 	if err := os.WriteFile(filepath.Join(g.Folder, "postern.yaml"), []byte(o.Config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.cmd = exec.Command(program, append([]string{"run", "project", "--config", "postern.yaml"}, o.Arguments...)...)
+	arguments := []string{"run", "project", "--config", "postern.yaml"}
+	if o.Pushed {
+		arguments = slices.Delete(arguments, 1, 2)
+	}
+	g.cmd = exec.Command(program, append(arguments, o.Arguments...)...)
 	g.cmd.Dir = g.Folder
 	g.cmd.Env = append(append(os.Environ(),
 		"POSTERN_ENVOY_PATH="+envoy, "POSTERN_LISTEN_HTTP="+g.Address, "POSTERN_MANAGEMENT_LISTEN="+g.Management,

@@ -27,7 +27,8 @@ var report = diff.Report{
 		{Name: "toys", Version: "1", BasePath: "/toys", Change: diff.Added},
 	},
 	Resources: []diff.Touched{
-		{Type: "Cluster", Name: "a", Label: "default", Action: "put"}, {Type: "Cluster", Name: "b", Label: "default", Action: "put"},
+		{Type: "Cluster", Name: "a", Label: "default", Action: "put"},
+		{Type: "Cluster", Name: "b", Label: "default", Action: "put"},
 		{Type: "Policy", Name: "c", Label: "default", Action: "remove"},
 	},
 }

@@ -64,6 +64,27 @@ func (r *Report) Write(w io.Writer) error {
 	return err
 }
 
+// Progress says in a few words how far they are.
+func (r *Report) Progress() string {
+	var serving int
+	var others []string
+	for _, g := range r.Gateways {
+		if g.State == "serving" {
+			serving++
+		} else if g.State != "lost" {
+			others = append(others, g.ID+" "+g.State)
+		}
+	}
+	words := fmt.Sprintf("%d of %d gateways serve everything", serving, serving+len(others))
+	if len(others) > 3 {
+		others = append(others[:3], "…")
+	}
+	if len(others) > 0 {
+		words += ": " + strings.Join(others, ", ")
+	}
+	return words
+}
+
 // hints are the report's, and one for each label that has more to look into.
 func (r *Report) hints() []string {
 	var hints []string

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern-gateway/postern/internal/config"
+	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/internal/socket"
+	"github.com/postern-gateway/postern/toolkit/client"
+)
+
+// remote are the flags of commands that ask a server.
+type remote struct {
+	settings settings
+	server   string
+	token    string
+	files    mtls.Files
+}
+
+func (r *remote) flags(c *cobra.Command) {
+	c.Flags().StringVar(&r.server, "server", os.Getenv("POSTERN_SERVER"), "the adapter's management address, http(s)://HOST:PORT or unix:PATH ($POSTERN_SERVER, or that of the configuration)")
+	c.Flags().Lookup("server").DefValue = ""
+	c.Flags().StringVar(&r.token, "token", "", "who asks ($POSTERN_TOKEN, which does not show in process lists; on the adapter's own machine its admin token)")
+	c.Flags().StringVar(&r.files.Cert, "cert", "", "the certificate to show to a server that asks for one")
+	c.Flags().StringVar(&r.files.Key, "key", "", "its private key")
+	c.Flags().StringVar(&r.files.CA, "ca", "", "the authorities that the server's certificate may be from")
+	r.settings.flags(c)
+}
+
+// client is who asks. Its error is about the flags.
+func (r *remote) client(c *cobra.Command) (*client.Client, error) {
+	cfg, err := r.configuration(c)
+	if err != nil {
+		return nil, err
+	}
+	server := r.server
+	if server == "" {
+		if server, err = managementOf(cfg, r.files.Cert != ""); err != nil {
+			return nil, err
+		}
+	}
+	asking, err := clientOf(r.files)
+	if err != nil {
+		return nil, err
+	}
+	options := client.Options{Server: server, Token: r.token, HTTP: asking}
+	if options.Token == "" {
+		options.Token = strings.TrimSpace(os.Getenv("POSTERN_TOKEN"))
+	}
+	if options.Token == "" && cfg != nil && here(server) {
+		options.Token = adminToken(cfg)
+	}
+	asker, err := client.New(options)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--server %s: %w", server, err))
+	}
+	if options.Token != "" && strings.HasPrefix(server, "http://") && !here(server) {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: the token travels to %s unencrypted; whoever listens can use it\n", self(), server)
+	}
+	return asker, nil
+}
+
+// configuration is that of the gateway on this machine. One that cannot be read is an error only where it must say which
+// server is meant.
+func (r *remote) configuration(c *cobra.Command) (*config.Config, error) {
+	r.settings.part, r.settings.insecure = config.Client, true // it listens nowhere
+	cfg, _, err := r.settings.load(c)
+	if err != nil && r.server != "" && r.settings.file == "" {
+		return nil, nil
+	}
+	return cfg, err
+}
+
+// here says whether a server is on this machine: its admin token is for no other.
+func here(server string) bool {
+	if strings.HasPrefix(server, "unix:") {
+		return true
+	}
+	u, err := url.Parse(server)
+	return err == nil && config.Loopback(u.Hostname())
+}
+
+// adminToken is what the first start of the adapter wrote into the data folder; "" if this user cannot read it.
+func adminToken(cfg *config.Config) string {
+	text, err := os.ReadFile(filepath.Join(cfg.DataDir, "admin.token"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// failed is an error of a server, with the exit code that goes with it (design §3.1).
+func failed(err error) error {
+	var e *client.Error
+	if err == nil || !errors.As(err, &e) {
+		return err
+	}
+	return failure{codeOf(e), e}
+}
+
+func codeOf(e *client.Error) int {
+	if e.Kind != client.Refused {
+		return exitUnreachable
+	}
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInternalServerError:
+		return exitUnreachable
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return exitRejected
+	}
+	return exitBadInput
+}
+
+// managementOf is where this machine's gateway is asked. One that takes only who shows a certificate is asked on its own
+// machine over its socket in the data folder, if none was named.
+func managementOf(cfg *config.Config, certificate bool) (string, error) {
+	sockets, err := socket.Sockets(cfg.DataDir)
+	if err != nil {
+		return "", err
+	}
+	address := cfg.Management.Listen
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if filepath.Dir(path) == filepath.Clean(cfg.DataDir) {
+			path = filepath.Join(sockets, filepath.Base(path))
+		}
+		return "unix:" + path, nil
+	}
+	if cfg.Management.TLS.ClientCA != "" && !certificate {
+		for _, part := range []config.Part{config.Adapter, config.Run} {
+			path := filepath.Join(sockets, healthSocket(part))
+			if _, err := os.Stat(path); err == nil {
+				return "unix:" + path, nil
+			}
+		}
+	}
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		address = net.JoinHostPort("127.0.0.1", port)
+	}
+	if cfg.Management.TLS.Cert != "" {
+		return "https://" + address, nil
+	}
+	return "http://" + address, nil
+}
+
+// clientOf trusts the authorities in these files, if there are any, and shows the certificate.
+func clientOf(files mtls.Files) (*http.Client, error) {
+	switch {
+	case files == (mtls.Files{}):
+		return nil, nil
+	case (files.Cert == "") != (files.Key == "") || files.Cert != "" && files.CA == "":
+		return nil, usage(errors.New("--cert, --key and --ca belong together; --ca may stand alone"))
+	case files.Cert == "":
+		text, err := os.ReadFile(files.CA)
+		if err != nil {
+			return nil, err
+		}
+		authorities := x509.NewCertPool()
+		if !authorities.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s: no certificate is in it", files.CA)
+		}
+		return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities}}}, nil
+	}
+	set, err := mtls.Load(files, mtls.Options{})
+	if err != nil {
+		return nil, err
+	}
+	config := set.ClientConfig(mtls.RoleAdapter, mtls.RoleNone)
+	ours := config.VerifyConnection
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if err := ours(state); err != nil {
+			return err
+		}
+		leaf := state.PeerCertificates[0]
+		if who, err := mtls.IdentityOf(leaf); err != nil || who.Role == mtls.RoleAdapter {
+			return err
+		}
+		return leaf.VerifyHostname(state.ServerName) // why: a certificate that names no part is known by its host
+	}
+	config.NextProtos = []string{"http/1.1"} // one request: nothing is gained by HTTP/2
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config}}, nil
+}
+
+// interruptible is a context that ends with the first signal to end.
+func interruptible(c *cobra.Command) (context.Context, func()) {
+	ctx, _, release := untilInterrupted(c.Context())
+	return ctx, release
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern-gateway/postern/adapter/rest/api"
+)
+
+func newRevisions() *cobra.Command {
+	var from remote
+	c := &cobra.Command{
+		Use:   "revisions NAME",
+		Short: "List the states that a pushed project was in",
+		Long:  `Lists the revisions of a project that an adapter keeps, the newest first: when and by whom it was pushed, and what it serves.`,
+		Example: `  postern revisions shop
+  postern revisions shop --output json`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := projectNames(args); err != nil {
+				return err
+			}
+			asker, err := from.client(c)
+			if err != nil {
+				return err
+			}
+			defer asker.Close()
+			revisions, err := asker.Revisions(c.Context(), args[0])
+			if err != nil {
+				return failed(err)
+			}
+			if asJSON(c) {
+				return printJSON(c, revisions)
+			}
+			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, "REVISION\tSTATE\tAT\tBY\tDIGEST\tAPIS")
+			for _, r := range revisions {
+				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", r.Revision, stateOf(r), r.At.UTC().Format(time.RFC3339), or(r.Author, "-"), or(short(r.Digest), "-"), or(strings.Join(namesOf(r.Apis), ", "), "-"))
+			}
+			return t.Flush()
+		},
+		ValidArgsFunction: from.complete(projectsOf),
+	}
+	from.flags(c)
+	return c
+}
+
+func stateOf(r api.Revision) string {
+	switch {
+	case r.Current && !r.Undeployed:
+		return "served"
+	case r.Undeployed:
+		return "undeployed"
+	}
+	return "earlier"
+}
+
+// short is as much of a digest as people compare.
+func short(digest string) string { return digest[:min(len(digest), 12)] }
+
+func namesOf(apis []api.PushedAPI) []string {
+	names := make([]string, len(apis))
+	for i, a := range apis {
+		names[i] = a.Name + "/" + a.Version
+	}
+	return names
+}
