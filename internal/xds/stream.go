@@ -138,8 +138,9 @@ func (s *stream) firstFill(sub *subscription, r *discoveryv3.DeltaDiscoveryReque
 			// why: they may be in use until the routes that replace theirs have been answered too
 			s.grace = time.After(s.server.options.Grace)
 			names = slices.DeleteFunc(names, func(name string) bool {
+				_, has := r.InitialResourceVersions[name]
 				_, found := slices.BinarySearch(gone, name)
-				return found
+				return has && found // else it is only asked for
 			})
 		}
 	}

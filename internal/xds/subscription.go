@@ -46,11 +46,10 @@ func (s *subscription) begin(r *discoveryv3.DeltaDiscoveryRequest) []string {
 	for name, version := range r.InitialResourceVersions {
 		s.held[name] = BaseVersion(version)
 	}
-	s.wildcard = len(r.ResourceNamesSubscribe) == 0 && !byName(s.typeURL)
+	s.wildcard = Wild(r)
 	look := map[string]struct{}{}
 	for _, name := range r.ResourceNamesSubscribe {
 		if name == Wildcard {
-			s.wildcard = true
 			continue
 		}
 		s.names[name], look[name] = struct{}{}, struct{}{}
@@ -80,6 +79,11 @@ func (s *subscription) subscribe(names []string) []string {
 	var look []string
 	for _, name := range names {
 		if name == Wildcard {
+			if s.wildcard { // it asks again for what it was sent
+				for held := range s.held {
+					s.held[held] = unsure
+				}
+			}
 			s.wildcard = true
 			look = append(look, s.cache.names(s.stream)...)
 			for name := range s.aloft { // it may arrive, and be taken, after all
@@ -158,6 +162,7 @@ type difference struct {
 // collect compares the client with the cache, for these names.
 func (s *subscription) collect(names []string) difference {
 	slices.Sort(names)
+	names = slices.Compact(names) // why: a response that names something twice is an error
 	var d difference
 	for i, r := range s.cache.get(names, s.stream) {
 		name := names[i]

@@ -125,7 +125,7 @@ func byName(typeURL string) bool {
 
 // Wild says of a type's first request whether it asks for every resource.
 func Wild(r *discoveryv3.DeltaDiscoveryRequest) bool {
-	return len(r.ResourceNamesSubscribe) == 0 && !byName(r.TypeUrl) || slices.Contains(r.ResourceNamesSubscribe, Wildcard)
+	return len(r.ResourceNamesSubscribe)+len(r.ResourceNamesUnsubscribe) == 0 && !byName(r.TypeUrl) || slices.Contains(r.ResourceNamesSubscribe, Wildcard)
 }
 
 // Partial says that more of the first fill follows a response.
