@@ -82,7 +82,7 @@ func (f *File) Commit(ctx context.Context, id string, outcome json.RawMessage) (
 		}
 		r.Revision = made.Number
 		_, err = x.end(r, Committed, outcome, made.At, f.acks(id))
-		return errors.Join(err, x.become(r, now, deployed, made), x.prune(r.Project, f.options.History))
+		return errors.Join(err, x.become(r, now, deployed, made, f.options.History))
 	})
 	if err != nil {
 		return Revision{}, err
@@ -92,7 +92,7 @@ func (f *File) Commit(ctx context.Context, id string, outcome json.RawMessage) (
 }
 
 // become makes a revision the current one.
-func (x *txn) become(r Rollout, was projectRecord, deployed bool, made Revision) error {
+func (x *txn) become(r Rollout, was projectRecord, deployed bool, made Revision, history int) error {
 	for _, claim := range was.Claims {
 		if slices.Contains(r.Claims, claim) {
 			continue
@@ -115,31 +115,49 @@ func (x *txn) become(r Rollout, was projectRecord, deployed bool, made Revision)
 			return err
 		}
 	}
-	return errors.Join(
-		x.put(to, r.Project, projectRecord{Current: made.Number, Claims: r.Claims}),
+	kept, err := x.prune(r.Project, was, made, history)
+	return errors.Join(err,
+		x.put(to, r.Project, projectRecord{Current: made.Number, Kept: kept, Claims: r.Claims}),
 		x.put(revisions, revisionKey(r.Project, made.Number), made))
 }
 
-// prune drops the oldest revisions of a project until so many are left that can be returned to.
-func (x *txn) prune(project string, history int) error {
-	all, err := x.revisions(project)
+// prune drops the oldest revisions of a project until so many are left that can be returned to, the one to be made
+// included, and says how many that are. It reads what it drops, and not what it keeps.
+func (x *txn) prune(name string, was projectRecord, made Revision, history int) (kept int, err error) {
+	if kept = was.Kept; kept == 0 && was.Current > 0 { // why: schema 1 did not count them
+		all, err := x.revisions(name)
+		if err != nil {
+			return 0, err
+		}
+		for _, r := range all {
+			kept += min(len(r.Digest), 1)
+		}
+	}
+	kept += min(len(made.Digest), 1)
+	b, err := x.bucket([]byte(revisions))
 	if err != nil {
-		return err
+		return 0, err
 	}
-	kept := 0
-	for i, r := range all { // newest first
-		if r.Digest != "" && kept < history {
-			kept++
-			continue
+	var drop []Revision
+	prefix := append([]byte(name), 0)
+	c := b.Cursor()
+	for key, value := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, value = c.Next() {
+		var r Revision
+		if err := decode(revisions, string(key), value, &r); err != nil {
+			return 0, err
 		}
-		if i == 0 || r.Digest == "" && kept < history {
-			continue
+		if kept < history || kept == history && r.Digest != "" {
+			break
 		}
-		if err := errors.Join(x.remove(revisions, revisionKey(project, r.Number)), x.release(r.Digest)); err != nil {
-			return err
+		kept -= min(len(r.Digest), 1)
+		drop = append(drop, r)
+	}
+	for _, r := range drop {
+		if err := errors.Join(x.remove(revisions, revisionKey(name, r.Number)), x.release(r.Digest)); err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return kept, nil
 }
 
 // Discard ends a rollout that leads nowhere. It returns [ErrUnknown] if there is no such rollout, and [ErrLost] if it was

@@ -95,6 +95,13 @@ func (c *check) projects() error {
 			if len(all) == 0 || all[0].Number != p.Current || (all[0].Digest == "") != (t == undeployed) {
 				return fmt.Errorf("%s %s is at %d, and has the revisions %v", t, name, p.Current, all)
 			}
+			kept := 0
+			for _, r := range all {
+				kept += min(len(r.Digest), 1)
+			}
+			if p.Kept != kept && p.Kept != 0 {
+				return fmt.Errorf("%s is said to have %d revisions to return to, and has %d", name, p.Kept, kept)
+			}
 			for _, claim := range p.Claims {
 				c.claimed[string(claim)] = claimRecord{Project: name, Committed: true}
 			}

@@ -82,7 +82,18 @@ func Open(o Options) (*File, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	f.writer = newWriter(f)
+	sweep(filepath.Dir(o.Path), o.Now())
 	return f, nil
+}
+
+// sweep removes what was being made when a process was killed. What is younger than a day may still be worked on.
+func sweep(folder string, now time.Time) {
+	left, _ := filepath.Glob(filepath.Join(folder, ".postern-store-*"))
+	for _, path := range left {
+		if info, err := os.Stat(path); err == nil && now.Sub(info.ModTime()) > 24*time.Hour {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 // begin brings the file to the present schema and verifies it.

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,5 +49,28 @@ func TestClosed(t *testing.T) {
 	}
 	if _, err := f.Expire(t.Context(), time.Now()); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestLeftOvers: what a process that was killed has left is removed, and what another may be making is not.
+func TestLeftOvers(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	old, young := filepath.Join(folder, ".postern-store-1"), filepath.Join(folder, ".postern-store-2")
+	for _, path := range []string{old, young} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	yesterday := time.Now().Add(-25 * time.Hour)
+	if err := os.Chtimes(old, yesterday, yesterday); err != nil {
+		t.Fatal(err)
+	}
+	openAt(t, filepath.Join(folder, "postern.db"))
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", old, err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error(err)
 	}
 }

@@ -38,6 +38,7 @@ var (
 
 type projectRecord struct {
 	Current uint64  `json:"current"`
+	Kept    int     `json:"kept,omitempty"` // revisions that can be returned to; 0: they were not counted
 	Claims  []Claim `json:"claims,omitempty"`
 }
 
