@@ -382,6 +382,7 @@ func TestAProjectHasOneSource(t *testing.T) {
 	p.push(Push{Project: "a"})
 	p.untilState("b", "cats/1.0.0", Live)
 }
+
 func TestSunsetComesByItself(t *testing.T) {
 	t.Parallel()
 	p := newSite(t)

@@ -91,6 +91,9 @@ func (a *Adapter) Rollout(ctx context.Context, id string) (RolloutInfo, error) {
 
 // Projects are those of all sources that come after a name, by name, at most limit of them.
 func (a *Adapter) Projects(ctx context.Context, after string, limit int) (projects []ProjectInfo, more bool, err error) {
+	if !a.Started() {
+		return nil, false, errStarting
+	}
 	all := a.board.all()
 	all = slices.DeleteFunc(all, func(s ProjectStatus) bool { return s.Name <= after })
 	slices.SortFunc(all, func(x, y ProjectStatus) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Path, y.Path)) })
@@ -113,11 +116,17 @@ func (a *Adapter) Projects(ctx context.Context, after string, limit int) (projec
 
 // Project is one of them. Its error is a *PushError.
 func (a *Adapter) Project(ctx context.Context, name string) (ProjectInfo, error) {
+	if !a.Started() {
+		return ProjectInfo{}, errStarting
+	}
 	for _, s := range a.board.named(name) {
 		return a.projectInfo(ctx, s)
 	}
 	return ProjectInfo{}, unknownProject(name)
 }
+
+// errStarting is told while nobody can say yet what there is.
+var errStarting = &PushError{Reason: Unavailable, Words: "the adapter is starting; try again"}
 
 func unknownProject(name string) *PushError {
 	return &PushError{Reason: Unknown, Words: "there is no project " + name}
