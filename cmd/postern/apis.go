@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postern-gateway/postern/adapter/rest/api"
+	answers "github.com/postern-gateway/postern/adapter/rest/api"
 	"github.com/postern-gateway/postern/toolkit/client"
 )
 
@@ -57,7 +57,7 @@ revision is served), rejected (nothing is served). One API is shown with its hos
 	return c
 }
 
-func listAPIs(c *cobra.Command, apis []api.API) error {
+func listAPIs(c *cobra.Command, apis []answers.API) error {
 	t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "API\tBASE PATH\tPROJECT\tLABEL\tSTATE")
 	for _, a := range apis {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/postern-gateway/postern/adapter/explain"
 	"github.com/postern-gateway/postern/adapter/model"
-	"github.com/postern-gateway/postern/adapter/rest/api"
+	answers "github.com/postern-gateway/postern/adapter/rest/api"
 )
 
 func newExplain() *cobra.Command {
@@ -97,6 +97,6 @@ func (r *remote) explain(c *cobra.Command, request explain.Request, label string
 		return explain.Answer{}, err
 	}
 	defer asker.Close()
-	a, err := asker.Explain(c.Context(), api.ExplainRequest{Method: request.Method, URL: request.Path, Headers: headers, Label: label})
+	a, err := asker.Explain(c.Context(), answers.ExplainRequest{Method: request.Method, URL: request.Path, Headers: headers, Label: label})
 	return a, failed(err)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postern-gateway/postern/adapter/rest/api"
+	answers "github.com/postern-gateway/postern/adapter/rest/api"
 )
 
 func newRevisions() *cobra.Command {
@@ -49,7 +49,7 @@ func newRevisions() *cobra.Command {
 	return c
 }
 
-func stateOf(r api.Revision) string {
+func stateOf(r answers.Revision) string {
 	switch {
 	case r.Current && !r.Undeployed:
 		return "served"
@@ -62,7 +62,7 @@ func stateOf(r api.Revision) string {
 // short is as much of a digest as people compare.
 func short(digest string) string { return digest[:min(len(digest), 12)] }
 
-func namesOf(apis []api.PushedAPI) []string {
+func namesOf(apis []answers.PushedAPI) []string {
 	names := make([]string, len(apis))
 	for i, a := range apis {
 		names[i] = a.Name + "/" + a.Version

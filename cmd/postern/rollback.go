@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postern-gateway/postern/adapter/rest/api"
+	answers "github.com/postern-gateway/postern/adapter/rest/api"
 	"github.com/postern-gateway/postern/toolkit/client"
 	"github.com/postern-gateway/postern/toolkit/pushes"
 )
@@ -70,7 +70,7 @@ func rollBack(ctx context.Context, asker *client.Client, name string, to uint64,
 }
 
 // earlier is the revision that was served before the one that is, which is none after an undeployment. 0 is none.
-func earlier(revisions []api.Revision) (before, now uint64) {
+func earlier(revisions []answers.Revision) (before, now uint64) {
 	digest, passed := "", false
 	for _, r := range revisions { // the newest first
 		switch {

@@ -7,12 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postern-gateway/postern/adapter/rest/api"
+	answers "github.com/postern-gateway/postern/adapter/rest/api"
 	"github.com/postern-gateway/postern/toolkit/pushes"
 )
 
 // outcome is what a server answers to a push.
-type outcome = api.Outcome
+type outcome = answers.Outcome
 
 func newUndeploy() *cobra.Command {
 	var from remote
