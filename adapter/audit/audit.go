@@ -54,8 +54,10 @@ type Log struct {
 	options Options
 	lost    prometheus.Counter
 	entries chan Entry
-	once    sync.Once
 	done    chan struct{}
+
+	mu     sync.RWMutex // of closed
+	closed bool
 
 	file *os.File // nil: it could not be opened
 	size int64
@@ -111,6 +113,12 @@ func (l *Log) open() error {
 
 // Write takes an entry. It never waits.
 func (l *Log) Write(e Entry) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.closed {
+		l.lose(e, errors.New("it is closed"))
+		return
+	}
 	select {
 	case l.entries <- e:
 	default:
@@ -118,9 +126,14 @@ func (l *Log) Write(e Entry) {
 	}
 }
 
-// Close writes what waits. Nothing may be written afterwards.
+// Close writes what waits. What comes afterwards is lost as if the disk were full.
 func (l *Log) Close() error {
-	l.once.Do(func() { close(l.entries) })
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.entries)
+	}
+	l.mu.Unlock()
 	<-l.done
 	if l.file == nil {
 		return nil

@@ -100,11 +100,12 @@ func TestFullDisk(t *testing.T) {
 	l.Write(audit.Entry{Who: "ci"})
 	l.Write(audit.Entry{Who: "cj"})
 	_ = l.Close()
-	if !strings.Contains(log.String(), "cj") || !strings.Contains(log.String(), "no space left") {
+	l.Write(audit.Entry{Who: "late"})
+	if !strings.Contains(log.String(), "late") || !strings.Contains(log.String(), "cj") || !strings.Contains(log.String(), "no space left") {
 		t.Errorf("the log says\n%s", log.String())
 	}
 	families, err := registry.Gather()
-	if err != nil || len(families) != 1 || families[0].GetMetric()[0].GetCounter().GetValue() != 2 {
+	if err != nil || len(families) != 1 || families[0].GetMetric()[0].GetCounter().GetValue() != 3 {
 		t.Errorf("counted %v, %v", families, err)
 	}
 }

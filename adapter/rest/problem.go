@@ -3,6 +3,7 @@ package rest
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -100,4 +101,17 @@ func newInstance() string {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	h := hex.EncodeToString(b[:])
 	return "urn:uuid:" + h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// Starting answers a call that comes before there is an adapter to make it of.
+func Starting(w http.ResponseWriter) {
+	r := refuse(http.StatusServiceUnavailable, string(adapter.Unavailable), "the adapter is starting; try again").after(1)
+	r.Instance = newInstance()
+	body, _ := json.Marshal(r.Refusal) // our own type
+	w.Header().Set("Content-Type", "application/problem+json")
+	for _, h := range r.header {
+		w.Header().Set(h[0], h[1])
+	}
+	w.WriteHeader(r.Status)
+	_, _ = w.Write(append(body, '\n'))
 }

@@ -58,6 +58,14 @@ func (p *process) shield(l net.Listener, address string) (shielded net.Listener,
 	return p.tls.admin.Listen(l, mtls.RoleClient, mtls.RoleNone), "https"
 }
 
+// admitsAnybody says whether a listener for metrics and management takes connections from elsewhere without a certificate,
+// by its configuration: where --insecure was said, it is the user's word.
+func (p *process) admitsAnybody(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	service := p.part == config.Enforcer || p.part == config.RateLimiter
+	return err == nil && !service && !config.Loopback(host) && p.tls.admin != nil && p.cfg.Management.TLS.ClientCA == ""
+}
+
 // identity is whom the certificates name, for people.
 func (p *process) identity() string {
 	switch {

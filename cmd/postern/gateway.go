@@ -72,6 +72,9 @@ func (p *process) startAdapter(l net.Listener, paths []string, environment strin
 	if err != nil {
 		return nil, err
 	}
+	if err := p.openAPI(a, kept, label); err != nil {
+		return nil, err
+	}
 	p.services.Go(func() error { return a.Run(p.ctx) })
 	return a, nil
 }

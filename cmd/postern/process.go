@@ -37,7 +37,8 @@ type process struct {
 	apart bool // it is one service alone
 	tls   certificates
 
-	management string // where health and metrics are, as a URL
+	management string        // where health and metrics are, as a URL
+	api        managementAPI // of an adapter, beside them
 
 	services *errgroup.Group
 	ctx      context.Context // of the services
@@ -111,8 +112,8 @@ func (p *process) secure(l net.Listener, label string, roles ...string) []grpc.S
 	return []grpc.ServerOption{grpc.Creds(p.tls.serving.ServerCredentialsOf(label, roles...)), grpc.ConnectionTimeout(10 * time.Second)}
 }
 
-// serveManagement answers for health and metrics, at the address that a key of the configuration says, and for `postern
-// healthy` on a socket.
+// serveManagement answers for health and metrics, and for the management API where there is an adapter, at the address that
+// a key of the configuration says, and on a socket: for `postern healthy`, and for commands without a token.
 func (p *process) serveManagement(key, address string, pprof bool) error {
 	l, err := socket.Listen(p.place(address))
 	if err != nil {
@@ -125,8 +126,14 @@ func (p *process) serveManagement(key, address string, pprof bool) error {
 		l, scheme = p.shield(l, address)
 		p.management = scheme + "://" + l.Addr().String()
 	}
+	if pprof && p.admitsAnybody(address) {
+		return fmt.Errorf("%s: --pprof would show the inside of this process to whoever reaches %s; configure management.tls.clientCA, or listen on a loopback address", key, address)
+	}
 	o := observe.Options{
 		Metrics: p.registry, NotReady: p.readiness.reasons, Notes: p.readiness.notes, Pprof: pprof, Loopback: config.Loopback(host),
+	}
+	if p.part == config.Run || p.part == config.Adapter {
+		o.API = &p.api
 	}
 	p.serveHTTP(l, observe.Handler(o))
 	if l, err = socket.Listen(p.socket(healthSocket(p.part))); err != nil {
@@ -139,7 +146,7 @@ func (p *process) serveManagement(key, address string, pprof bool) error {
 
 func (p *process) serveHTTP(l net.Listener, h http.Handler) {
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	p.services.Go(func() error {
@@ -148,7 +155,13 @@ func (p *process) serveHTTP(l net.Listener, h http.Handler) {
 		}
 		return nil
 	})
-	p.closers = append(p.closers, func() { server.Close() })
+	p.closers = append(p.closers, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // for answers that are being sent
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+	})
 }
 
 // socket is a socket of our own.

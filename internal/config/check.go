@@ -44,6 +44,10 @@ func (l *loader) finish(c *Config) {
 	}
 	t := &c.Management.TLS
 	t.Cert, t.Key, t.ClientCA = c.path("management.tls.cert", t.Cert), c.path("management.tls.key", t.Key), c.path("management.tls.clientCA", t.ClientCA)
+	c.Management.Tokens = c.path("management.tokens", c.Management.Tokens)
+	if c.Management.Tokens == "" {
+		c.Management.Tokens = filepath.Join(c.DataDir, "tokens.yaml")
+	}
 	l.finishAddresses(c)
 	for _, address := range []*string{&c.Listen.HTTP, &c.Listen.HTTPS} {
 		if host, port, err := net.SplitHostPort(*address); err == nil && host == "" {
@@ -160,10 +164,25 @@ var asymmetric = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 // devIssuer is whom `postern token` signs for.
 const devIssuer = "urn:postern:dev"
 
+// checkIssuers checks those of callers, and those of managers, of whom none can be the development's.
 func (l *loader) checkIssuers(c *Config) {
+	l.checkIssuersOf(c, "issuers", c.TokenIssuers)
+	l.checkIssuersOf(c, "management.issuers", c.Management.Issuers)
+	for i, issuer := range c.Management.Issuers {
+		key := fmt.Sprintf("management.issuers[%d]", i)
+		if issuer.Issuer == devIssuer {
+			l.problem(c.origin(key), key+".issuer", "%s cannot manage a gateway: `postern token` gives anybody any scope", devIssuer)
+		}
+		if len(issuer.Audiences) == 0 && issuer.Issuer != "" {
+			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s.audiences: none is said: every token of %s with a scope postern:… is good here, whomever it was made for", c.origin(key), key, issuer.Issuer))
+		}
+	}
+}
+
+func (l *loader) checkIssuersOf(c *Config, list string, issuers []Issuer) {
 	named := map[string]bool{}
-	for i, issuer := range c.TokenIssuers {
-		key := fmt.Sprintf("issuers[%d]", i)
+	for i, issuer := range issuers {
+		key := fmt.Sprintf("%s[%d]", list, i)
 		place := c.origin(key)
 		switch {
 		case issuer.Issuer == "":
@@ -172,7 +191,7 @@ func (l *loader) checkIssuers(c *Config) {
 			l.problem(place, key+".issuer", "%s stands in the list twice", issuer.Issuer)
 		}
 		named[issuer.Issuer] = true
-		if issuer.Issuer == devIssuer {
+		if issuer.Issuer == devIssuer && list == "issuers" {
 			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s.issuer: %s is for development: whoever has the key that `postern token` made signs tokens that this gateway accepts", place, key, devIssuer))
 		}
 		for _, name := range issuer.Algorithms {

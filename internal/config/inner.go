@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// checkInner refuses to show a listener other than the data plane's to the network, unless it asks for certificates.
+// checkInner refuses to show a listener other than the data plane's to the network, unless it asks for certificates. What
+// the management listener tells without a token is no secret: TLS is enough there, for the sake of the tokens.
 func (l *loader) checkInner(c *Config) {
 	m := c.Management.TLS
 	l.checkManagementTLS(c)
-	l.checkListener(c, "management.listen", c.Management.Listen, "management.tls (cert, key and clientCA)", m.Cert != "" && m.ClientCA != "")
+	l.checkListener(c, "management.listen", c.Management.Listen, "management.tls (cert and key)", m.Cert != "")
 	l.checkListener(c, "xds.listen", c.XDS.Listen, "xds.tls", c.XDS.TLS.Said())
 	l.checkListener(c, "enforcer.listen", c.Enforcer.Listen, "enforcer.tls", c.Enforcer.TLS.Said())
 	l.checkListener(c, "ratelimiter.listen", c.RateLimiter.Listen, "ratelimiter.tls", c.RateLimiter.TLS.Said())

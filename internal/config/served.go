@@ -13,8 +13,6 @@ type later struct {
 var laters = []later{
 	{"mtls.header.name", func(c *Config) bool { return c.MTLS.Header.Name != "" }, "the header would pass to backends unchecked", true, false},
 	{"mtls.crls", func(c *Config) bool { return len(c.MTLS.CRLs) > 0 }, "revoked certificates would not be known", true, false},
-	{"management.tokens", func(c *Config) bool { return c.Management.Tokens != "" }, "nothing that needs a token is served", false, false},
-	{"management.issuers", func(c *Config) bool { return len(c.Management.Issuers) > 0 }, "nothing that needs a token is served", false, false},
 	{"xds.tls.cert", func(c *Config) bool { return c.XDS.TLS != MutualTLS{} }, "in one process the services have no TLS between them; leave it out, or run them apart", true, true},
 	{"enforcer.tls.cert", func(c *Config) bool { return c.Enforcer.TLS != MutualTLS{} }, "in one process the services have no TLS between them; leave it out, or run them apart", true, true},
 	{"ratelimiter.tls.cert", func(c *Config) bool { return c.RateLimiter.TLS != MutualTLS{} }, "in one process the services have no TLS between them; leave it out, or run them apart", true, true},

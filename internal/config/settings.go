@@ -64,13 +64,21 @@ func (c *Config) cors() model.CORS {
 }
 
 // Issuers are the issuers of tokens as the enforcer gets them, their key files read.
-func (c *Config) Issuers() ([]*posternv1.Issuer, error) {
+func (c *Config) Issuers() ([]*posternv1.Issuer, error) { return c.issuers("issuers", c.TokenIssuers) }
+
+// ManagementIssuers are those whose tokens carry roles.
+func (c *Config) ManagementIssuers() ([]*posternv1.Issuer, error) {
+	return c.issuers("management.issuers", c.Management.Issuers)
+}
+
+func (c *Config) issuers(list string, said []Issuer) ([]*posternv1.Issuer, error) {
 	var issuers []*posternv1.Issuer
 	var problems []error
-	for i, issuer := range c.TokenIssuers {
-		r, err := c.issuer(issuer)
+	for i, issuer := range said {
+		r, err := c.issuer(list, issuer)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: issuers[%d].jwks: %w", c.origin(fmt.Sprintf("issuers[%d].jwks", i)), i, err))
+			key := fmt.Sprintf("%s[%d].jwks", list, i)
+			problems = append(problems, fmt.Errorf("%s: %s: %w", c.origin(key), key, err))
 			continue
 		}
 		issuers = append(issuers, r)
@@ -78,7 +86,7 @@ func (c *Config) Issuers() ([]*posternv1.Issuer, error) {
 	return issuers, errors.Join(problems...)
 }
 
-func (c *Config) issuer(issuer Issuer) (*posternv1.Issuer, error) {
+func (c *Config) issuer(list string, issuer Issuer) (*posternv1.Issuer, error) {
 	r := &posternv1.Issuer{
 		Issuer:         issuer.Issuer,
 		Audiences:      issuer.Audiences,
@@ -94,13 +102,13 @@ func (c *Config) issuer(issuer Issuer) (*posternv1.Issuer, error) {
 	case issuer.JWKS.URI != "":
 		r.Keys = &posternv1.Issuer_JwksUri{JwksUri: issuer.JWKS.URI}
 	case issuer.JWKS.File != "":
-		set, err := readJWKS(c.path("issuers", issuer.JWKS.File))
+		set, err := readJWKS(c.path(list, issuer.JWKS.File))
 		if err != nil {
 			return nil, err
 		}
 		r.Keys = &posternv1.Issuer_Jwks{Jwks: set}
 	case issuer.JWKS.Certificate != "":
-		certificate, err := readCertificate(c.path("issuers", issuer.JWKS.Certificate))
+		certificate, err := readCertificate(c.path(list, issuer.JWKS.Certificate))
 		if err != nil {
 			return nil, err
 		}

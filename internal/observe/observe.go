@@ -1,5 +1,6 @@
 // Package observe is the part of the management listener that everybody who reaches it may read: /metrics, /healthz
-// and /readyz, and pprof where it was asked for. It must not import a part of the gateway: what it shows is passed in.
+// and /readyz, and pprof where it was asked for; and it is the guard before the rest. It must not import a part of the
+// gateway: what it shows is passed in.
 package observe
 
 import (
@@ -24,6 +25,8 @@ type Options struct {
 	// Notes are what is worth knowing of one that is ready all the same, a note a line; nil: there never are any.
 	Notes func() []string
 	Pprof bool // serve /debug/pprof/
+	// API answers what is below /api/, and asks by itself who calls; nil: there is none.
+	API http.Handler
 	// Loopback: the listener is one that only this machine can reach, and so can only be named by loopback names.
 	Loopback bool
 }
@@ -35,7 +38,7 @@ func NewRegistry() *prometheus.Registry {
 	return r
 }
 
-// Handler answers what needs no token. Whatever else is asked for does not exist.
+// Handler answers what needs no token, and has the API answer the rest. Whatever else is asked for does not exist.
 func Handler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
@@ -70,7 +73,21 @@ func Handler(o Options) http.Handler {
 		}
 		problem(w, http.StatusNotFound, "nothing is served at "+r.URL.Path)
 	})
-	return guard(mux, o.Loopback)
+	return guard(direct(mux, o.API), o.Loopback)
+}
+
+// direct keeps the mux from redirecting paths of the API that are not clean: none of them means another.
+func direct(mux, api http.Handler) http.Handler {
+	if api == nil {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			api.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // guard turns away what a web page in a browser on this machine can be made to send: requests under a name that an

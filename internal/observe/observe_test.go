@@ -17,6 +17,8 @@ func TestHandler(t *testing.T) {
 	waiting := observe.Options{Metrics: o.Metrics, Loopback: true, NotReady: func() []string { return []string{"envoy is not live"} }}
 	profiled := o
 	profiled.Pprof = true
+	managed := o
+	managed.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("api " + r.URL.Path)) })
 	open := o
 	open.Loopback = false
 	for name, test := range map[string]struct {
@@ -33,6 +35,11 @@ func TestHandler(t *testing.T) {
 		"not ready":       {waiting, "GET", "/readyz", "[::1]:9843", "", 503, `{"reasons":["envoy is not live"],"status":"not ready"}`},
 		"metrics":         {o, "GET", "/metrics", "127.0.0.1", "", 200, "go_goroutines"},
 		"nothing there":   {o, "GET", "/api/v1/apis", "127.0.0.1", "", 404, `"title":"Not Found"`},
+		"api":             {managed, "PUT", "/api/v1/projects/shop", "127.0.0.1", "", 200, "api /api/v1/projects/shop"},
+		"odd path":        {managed, "PUT", "/api//v1/./x", "127.0.0.1", "", 200, "api /api//v1/./x"},
+		"api, rebound":    {managed, "GET", "/api/v1/apis", "evil.example", "", 421, `"status":421`},
+		"api, foreign":    {managed, "GET", "/api/v1/apis", "127.0.0.1", "http://evil.example", 403, `"status":403`},
+		"beside the api":  {managed, "GET", "/apis", "127.0.0.1", "", 404, `"status":404`},
 		"other method":    {o, "POST", "/metrics", "127.0.0.1", "", 405, `"status":405`},
 		"rebound name":    {o, "GET", "/metrics", "evil.example:9843", "", 421, `"status":421`},
 		"foreign address": {o, "GET", "/metrics", "10.0.0.1:9843", "", 421, `"status":421`},
