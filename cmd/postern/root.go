@@ -26,7 +26,7 @@ Exit codes: 0 ok, 1 the input is bad, 2 usage, 3 the server could not be reached
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help says it all
 	root.AddCommand(
-		newInit(), newValidate(), newBuild(), newRun(), newToken(), newTokens(), newTranslate(), newExplain(), newGateways(), newRestore(), newCerts(),
+		newInit(), newValidate(), newBuild(), newRun(), newToken(), newTokens(), newTranslate(), newExplain(), newGateways(), newBackup(), newRestore(), newCerts(),
 		newDeploy(), newUndeploy(), newDiff(), newRollback(), newRevisions(), newAPIs(),
 		newAdapter(), newEnforcer(), newRateLimiter(), newEnvoy(), newHealthy(), newVersion(), newSchema(), newCompletion(),
 	)

@@ -148,6 +148,33 @@ func (c *Client) Archive(ctx context.Context, name string, revision uint64, w io
 	})
 }
 
+// Backup writes everything that is stored. What was written is to be thrown away after an error, which is an *Error unless it
+// is that of the writer.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	to := &sink{w: w}
+	return c.ask(ctx, call{method: http.MethodGet, path: "/backup", patience: time.Hour}, func(r *http.Response) error {
+		_, err := io.Copy(to, r.Body)
+		switch {
+		case to.err != nil:
+			return to.err
+		case err != nil:
+			return c.unreachable(err)
+		}
+		return nil
+	})
+}
+
+// sink is a writer of which the error can be told from that of a reader.
+type sink struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (n int, err error) {
+	n, s.err = s.w.Write(p)
+	return n, s.err
+}
+
 // Filter chooses APIs; "" is any.
 type Filter struct{ Project, Label, State string }
 
