@@ -82,7 +82,7 @@ type Limits struct {
 	Bodies  int64 // bytes of all bodies that are being read or pushed; 256 MiB
 	Pushes  int64 // that are under way; 32
 
-	Calls    Rate // of one caller; 50 a second, 200 at once
+	Calls    Rate // of one caller; 500 a second, 1,000 at once
 	Failures Rate // wrong or no credentials from one address; one in 2 s, 20 at once
 
 	Body time.Duration // within which a body must have arrived; 60 s
@@ -95,7 +95,7 @@ func (l *Limits) fill() {
 		}
 	}
 	if l.Calls == (Rate{}) {
-		l.Calls = Rate{PerSecond: 50, Burst: 200}
+		l.Calls = Rate{PerSecond: 500, Burst: 1000}
 	}
 	if l.Failures == (Rate{}) {
 		l.Failures = Rate{PerSecond: 0.5, Burst: 20}

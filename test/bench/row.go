@@ -60,7 +60,7 @@ func (r result) holds() bool {
 }
 
 // rows in the order of design §8.
-var rows = concat(gatewayRows, serviceRows, inProcessRows, routeRows, changeRows, startRows, memoryRows)
+var rows = concat(gatewayRows, serviceRows, inProcessRows, routeRows, changeRows, pushRows, startRows, memoryRows)
 
 func concat(lists ...[]row) []row {
 	var out []row

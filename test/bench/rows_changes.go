@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,6 +59,8 @@ type changer struct {
 	fleet fleet
 	dir   string
 	turn  int
+	turns atomic.Int64 // of pushes
+	token string       // of who may push
 }
 
 func (l *lab) changer(ctx context.Context, apis int) (*changer, error) {
@@ -66,7 +69,11 @@ func (l *lab) changer(ctx context.Context, apis int) (*changer, error) {
 		return nil, err
 	}
 	c := &changer{gateway: g, fleet: f, dir: l.path("projects")}
-	return c, c.serves(ctx, time.Minute, f.last(apis-1))
+	if err := c.serves(ctx, time.Minute, f.last(apis-1)); err != nil {
+		return nil, err
+	}
+	c.token, err = readToken(l.path("data/admin.token"))
+	return c, err
 }
 
 // change gives the last API another operation and returns how long it took until that was served. Whether it is served is
