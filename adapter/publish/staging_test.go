@@ -173,3 +173,31 @@ func sorted(have map[string]string) []string {
 	slices.Sort(names)
 	return names
 }
+
+// TestTakenBackOverWhatWasUndeployed: what was served long before is not what was before.
+func TestTakenBackOverWhatWasUndeployed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Options{})
+	gw := r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
+	r.publish(api("a", 1))
+	r.publish(removal("a", 1))
+	gw.Reset()
+	for range 2 {
+		rollout := r.Begin(strict)
+		wantMet(t, rollout.Publish(t.Context(), api("a", 2)), true)
+		wantMet(t, rollout.Rollback(t.Context()), true)
+	}
+	wantLog(t, gw, "Cluster +cluster-a-2", "ScopedRouteConfiguration +a", "RouteConfiguration +a", "ScopedRouteConfiguration -a",
+		"ScopedRouteConfiguration +a", "RouteConfiguration +a", "ScopedRouteConfiguration -a")
+	r.publish(api("a", 1))
+	if holds(gw, xds.RoleEnvoy, api("a", 2)) || !holds(gw, xds.RoleEnvoy, api("a", 1)) {
+		t.Errorf("it has %v", gw.State())
+	}
+	r.advance(2 * time.Minute)
+	gw.Wait("the one cluster", func(have map[string]map[string]string) bool {
+		return slices.Equal(sorted(have[xds.ClusterType]), []string{"cluster-a-1"})
+	})
+	if len(r.staged)+len(r.left) != 0 || len(r.entries) != 5 {
+		t.Errorf("staged %v, left %v, %d entries", r.staged, r.left, len(r.entries))
+	}
+}

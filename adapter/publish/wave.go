@@ -144,11 +144,12 @@ func (w *wave) takeBack() {
 		}
 		nothing = nothing && len(c.put)+len(c.remove)+len(w.rollout.retiring[typeURL]) == 0
 	}
-	w.back = w.back || nothing
+	w.back = w.back || nothing && len(w.rollout.touched) > 0
 	for k := range w.rollout.touched {
+		is := p.entries[k]
 		switch c := w.changes[k.typeURL]; {
 		case now[k]:
-		case p.entries[k] == nil:
+		case is == nil, is.retired && k.typeURL == xds.RouteType: // why: a table of before the scope was there is not to return to
 			c.back = append(c.back, k.name)
 		default:
 			c.restore = append(c.restore, k.name)
