@@ -265,6 +265,9 @@ func (p *Publisher) rejection(peer *peer, k key) Rejection {
 	if e := p.view(k, peer); e != nil {
 		r.APIs = slices.Clone(e.apis)
 	}
+	if r.Role == xds.RoleProber {
+		r.Gateway, r.Role, r.Probe = envoyOf(r.Gateway), xds.RoleEnvoy, true
+	}
 	return r
 }
 
@@ -304,7 +307,10 @@ func (p *Publisher) Served() (envoys int, all bool) {
 	defer p.mu.Unlock()
 	all = true
 	for _, peer := range p.peers {
-		if peer.node.Role == xds.RoleEnvoy {
+		switch peer.node.Role {
+		case xds.RoleProber:
+			continue // nothing is committed that it could have
+		case xds.RoleEnvoy:
 			envoys++
 		}
 		all = all && peer.finished
@@ -336,7 +342,9 @@ func (p *Publisher) Gateways() []Gateway {
 	defer p.mu.Unlock()
 	var all []Gateway
 	for _, peer := range p.peers {
-		all = append(all, p.describe(peer))
+		if peer.node.Role != xds.RoleProber { // which is a part of its Envoy's gateway
+			all = append(all, p.describe(peer))
+		}
 	}
 	for _, g := range p.gateways {
 		if g.streams == 0 {

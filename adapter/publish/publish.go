@@ -67,6 +67,7 @@ var types = map[string]string{
 	posternv1.PolicyType: xds.RoleEnforcer,
 	posternv1.IssuerType: xds.RoleEnforcer,
 	posternv1.LimitsType: xds.RoleRateLimiter,
+	posternv1.ProbeType:  xds.RoleProber,
 }
 
 // key names a resource.
@@ -99,6 +100,7 @@ type Publisher struct {
 	gateways map[string]*gateway // Envoys seen lately, by node id
 	era      uint64              // grows with each retirement
 	retirees []key
+	probes   uint64        // how many there have been
 	left     []key         // staged, and left behind by their rollout
 	purged   bool          // clients no longer keep what an earlier adapter gave them
 	stir     chan struct{} // closed at the next event

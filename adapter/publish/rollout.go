@@ -117,6 +117,7 @@ func (r *Rollout) Rollback(ctx context.Context) Result {
 //  2. new clusters
 //  3. routes, then the scopes that lead to them
 //  4. scopes that are gone
+//  5. probes: whether those who took all this serve it
 //
 // Routes, clusters, policies and limits that are gone are retired when the rollout is kept.
 //

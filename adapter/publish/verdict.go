@@ -28,18 +28,20 @@ func (r Require) of(n int) int { return (n*r.Percent + 99) / 100 }
 // party is somebody who was connected when a rollout began.
 type party struct {
 	*peer
-	healthy bool // it had everything then, and was not lagging
+	healthy bool   // it had everything then, and was not lagging
+	asks    *party // of a prober: its Envoy; nil: that is not connected
 }
 
 // parties are those of now. p.mu is held.
 func (p *Publisher) parties() []party {
 	all := make([]party, 0, len(p.peers))
 	for _, peer := range p.peers {
-		all = append(all, party{peer, peer.finished && peer.missed < laggingAfter})
+		all = append(all, party{peer: peer, healthy: peer.finished && peer.missed < laggingAfter})
 	}
 	slices.SortFunc(all, func(a, b party) int {
 		return cmp.Or(cmp.Compare(a.node.Role, b.node.Role), cmp.Compare(a.node.ID, b.node.ID))
 	})
+	pair(all)
 	return all
 }
 
@@ -48,7 +50,7 @@ func (p *Publisher) connects(peer *peer) bool { return p.peers[peer.stream] == p
 // waitsFor says whether a wave asks somebody for a verdict. The publisher's mu is held.
 func (w *wave) waitsFor(y party) bool {
 	switch {
-	case w.silent[y.peer], y.missed >= laggingAfter, !w.rollout.publisher.connects(y.peer):
+	case w.silent[y.peer], y.missed >= laggingAfter, !w.rollout.publisher.connects(y.peer), !w.counts(y):
 		return false
 	case w.back:
 		return !w.rollout.missed[y.peer]
@@ -63,9 +65,9 @@ func (w *wave) enough() bool {
 		return true
 	}
 	type count struct{ began, there, took int }
-	counts := map[string]*count{}
+	counts, unprobed := map[string]*count{}, w.unprobed()
 	for _, y := range r.parties {
-		if !y.healthy || !w.asked[y.node.Role] {
+		if !y.healthy || !w.asked[y.node.Role] || y.node.Role == xds.RoleProber {
 			continue
 		}
 		c := counts[y.node.Role]
@@ -76,7 +78,7 @@ func (w *wave) enough() bool {
 		c.began++
 		switch {
 		case !p.connects(y.peer):
-		case w.silent[y.peer]:
+		case w.silent[y.peer] || unprobed[y.peer]:
 			c.there++
 		case y.missed < laggingAfter:
 			c.there++
@@ -116,7 +118,7 @@ func (w *wave) refusals() []Rejection {
 	var all []Rejection
 	p := w.rollout.publisher
 	for _, y := range w.rollout.parties {
-		if !p.connects(y.peer) || len(y.rejects) == 0 {
+		if !p.connects(y.peer) || len(y.rejects) == 0 || !w.counts(y) {
 			continue
 		}
 		for k := range w.rollout.published() {

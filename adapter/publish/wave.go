@@ -39,13 +39,14 @@ type step struct {
 	patience          time.Duration
 }
 
-// steps are those of every wave. What is asked of gateways that have everything comes behind the fourth.
+// steps are those of every wave.
 func (p *Publisher) steps() []step {
 	return []step{
 		{put: []string{posternv1.PolicyType, posternv1.LimitsType}, patience: p.options.PolicyWait},
 		{put: []string{xds.ClusterType}, patience: p.options.Wait},
 		{put: []string{xds.RouteType, xds.ScopeType}, patience: p.options.Wait},
 		{remove: []string{xds.ScopeType}, back: []string{xds.ScopeType}, patience: p.options.Wait},
+		{put: []string{posternv1.ProbeType}, patience: p.options.Wait},
 		{back: []string{xds.RouteType, xds.ClusterType}, patience: p.options.Wait},
 		{back: []string{posternv1.PolicyType, posternv1.LimitsType}, patience: p.options.PolicyWait},
 	}
@@ -122,6 +123,11 @@ func (w *wave) load(d translate.Delta) error {
 			retiring[typeURL] = c.Remove
 		}
 	}
+	probes, err := w.probes(d)
+	if err != nil {
+		return err
+	}
+	changes[posternv1.ProbeType] = &change{put: probes}
 	w.changes, w.rollout.retiring = changes, retiring
 	w.routed = w.rollout.routed
 	w.takeBack()
@@ -258,7 +264,7 @@ func (w *wave) open(of func(party) bool) []verdict {
 		}
 		for _, k := range w.waiting {
 			if _, lacks := y.lacks[k]; lacks {
-				open = append(open, verdict{y.peer, k})
+				open = append(open, verdict{y, k})
 			}
 		}
 	}
@@ -299,8 +305,8 @@ func (w *wave) hear(open []verdict, patience time.Duration) {
 
 // verdict is one that is waited for.
 type verdict struct {
-	peer *peer
-	key  key
+	party
+	key key
 }
 
 // judge takes verdicts that were given off the end of the list. Each is looked at again only while it
@@ -314,7 +320,7 @@ func (w *wave) judge(open []verdict) []verdict {
 
 func (w *wave) given(v verdict) bool {
 	p := w.rollout.publisher
-	if !p.connects(v.peer) {
+	if !p.connects(v.peer) || !w.counts(v.party) {
 		return true // it is gone, and no longer asked
 	}
 	if _, refused := v.peer.rejects[v.key]; refused {
@@ -334,6 +340,8 @@ func (w *wave) result() Result {
 			y.peer.missed = 0 // why not only when it lacks nothing: there may always be another rollout
 		}
 	}
+	result.Verdicts = w.fold(result.Verdicts)
+	w.endProbes()
 	for peer := range w.silent {
 		if !r.missed[peer] { // why once: a rollout that is rolled back is still one
 			r.missed[peer] = true
@@ -343,7 +351,7 @@ func (w *wave) result() Result {
 	}
 	for _, peer := range p.peers {
 		result.Unseen = result.Unseen && peer.node.Role != xds.RoleEnvoy
-		result.Pending = result.Pending || peer.missed >= laggingAfter
+		result.Pending = result.Pending || peer.missed >= laggingAfter && peer.node.Role != xds.RoleProber
 	}
 	p.mu.Unlock()
 	result.Met = len(result.Rejections) == 0 && !w.failed

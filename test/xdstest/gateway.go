@@ -182,6 +182,8 @@ func (g *Gateway) begin(s *session) {
 		types = []string{posternv1.PolicyType, posternv1.IssuerType}
 	case xds.RoleRateLimiter:
 		types = []string{posternv1.LimitsType}
+	case xds.RoleProber:
+		types = []string{posternv1.ProbeType}
 	default:
 		types = []string{xds.ClusterType, xds.ListenerType, xds.ScopeType}
 	}
