@@ -37,8 +37,9 @@ type process struct {
 	apart bool // it is one service alone
 	tls   certificates
 
-	management string        // where health and metrics are, as a URL
-	api        managementAPI // of an adapter, beside them
+	management string             // where health and metrics are, as a URL
+	api        managementAPI      // of an adapter, beside them
+	stopProber context.CancelFunc // nil: there is none
 
 	services *errgroup.Group
 	ctx      context.Context // of the services
@@ -190,6 +191,9 @@ func (p *process) attend(ctx context.Context, failed func(error)) {
 		failed(fmt.Errorf("a service has failed: %w", context.Cause(p.ctx)))
 	}
 	p.readiness.end()
+	if p.stopProber != nil {
+		p.stopProber()
+	}
 }
 
 // close ends the services and leaves nothing behind.

@@ -108,7 +108,8 @@ func (p *process) startBeside(out io.Writer) error {
 	return p.serve("access log", p.socket(accessLogSocket), s)
 }
 
-// startProber has nothing to do with whether the gateway is ready: it answers for rollouts alone.
+// startProber has nothing to do with whether the gateway is ready: it answers for rollouts alone. It leaves before Envoy is
+// drained, which is nothing that a rollout should fail for.
 func (p *process) startProber() error {
 	address := p.socket(probeSocket)
 	prober, err := probe.New(probe.Options{Address: address, Registerer: p.registry})
@@ -116,8 +117,10 @@ func (p *process) startProber() error {
 		return err
 	}
 	p.closers = append(p.closers, func() { _ = os.Remove(strings.TrimPrefix(address, "unix:")) }) // Envoy leaves it behind
+	ctx, stop := context.WithCancel(p.ctx)
+	p.stopProber = stop
 	p.services.Go(func() error {
-		return prober.Run(p.ctx, xds.ClientOptions{
+		return prober.Run(ctx, xds.ClientOptions{
 			Addresses: p.adapters, Credentials: p.client(), Node: p.node + "/" + xds.RoleProber, Label: p.cfg.Label, Version: versionName(),
 			Log: p.log.With("service", xds.RoleProber),
 		})

@@ -26,7 +26,7 @@ var errAway = errors.New("envoy does not answer")
 // slow is how long one request may take: no other server is asked for it.
 const slow = time.Second
 
-func (p *Prober) ask(ctx context.Context, c *posternv1.Check) (answer, error) {
+func (p *Prober) request(ctx context.Context, c *posternv1.Check) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slow) // why not ctx: at its end, too, each is asked once
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, c.GetMethod(), "http://envoy/", nil)

@@ -36,6 +36,7 @@ type Options struct {
 // Prober answers the probes of one Envoy.
 type Prober struct {
 	options  Options
+	failed   time.Time // when an adapter's probe failed last; Run's goroutine alone knows it
 	client   *http.Transport
 	probes   *prometheus.CounterVec
 	duration prometheus.Histogram
@@ -109,18 +110,30 @@ func (p *Prober) apply(ctx context.Context, u xds.Update) error {
 		if words := probe.GetRequires(); len(words) > 0 {
 			return fmt.Errorf("probe %q requires %q, which this build does not know; update it", r.GetName(), words)
 		}
-		if err := p.Ask(ctx, probe); err != nil {
+		patience := p.options.Patience
+		if time.Since(p.failed) < remember {
+			patience /= 10 // why: what lags has caught up, and a rollout of many that fail is to be told so in time
+		}
+		if err := p.ask(ctx, probe, patience); err != nil {
+			p.failed = time.Now()
 			return err
 		}
 	}
 	return nil
 }
 
+// remember is for how long a failure makes impatient.
+const remember = 5 * time.Second
+
 // Ask asks Envoy for everything that a probe says, and again what it does not answer as it must, for as long as there is
 // patience. The error says which operations those are, what was asked and what came back, in at most 500 bytes.
 func (p *Prober) Ask(ctx context.Context, probe *posternv1.Probe) error {
+	return p.ask(ctx, probe, p.options.Patience)
+}
+
+func (p *Prober) ask(ctx context.Context, probe *posternv1.Probe, patience time.Duration) error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, p.options.Patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	failures := make([]error, len(probe.GetChecks()))
 	next := make(chan int)
@@ -151,7 +164,7 @@ func (p *Prober) Ask(ctx context.Context, probe *posternv1.Probe) error {
 func (p *Prober) insist(ctx context.Context, api string, c *posternv1.Check) error {
 	var last error
 	for {
-		a, err := p.ask(ctx, c)
+		a, err := p.request(ctx, c)
 		if err == nil {
 			err = judge(api, c, a)
 		}
