@@ -96,8 +96,8 @@ func (w *town) api(name string, version, before int) translate.Delta {
 }
 
 // get is the version that answers for an API, or what else comes of a request.
-func (w *town) get(ctx context.Context, name string) string {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.address+"/", nil)
+func (w *town) get(ctx context.Context, address, name string) string {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/", nil)
 	if err != nil {
 		return err.Error()
 	}
@@ -128,7 +128,7 @@ func TestManyRolloutsAtOnceOnEnvoy(t *testing.T) {
 		pushers.Go(func() { w.push(ctx, name, 11) })
 		clients.Go(func() {
 			for ctx.Err() == nil {
-				got := w.get(ctx, name)
+				got := w.get(ctx, w.address, name)
 				if ctx.Err() == nil && (strings.Contains(got, " ") || got == "") {
 					t.Errorf("a request to %s came to %q", name, got)
 				}
@@ -150,7 +150,7 @@ func (w *town) push(ctx context.Context, name string, versions int) {
 			w.t.Errorf("%s %d: %+v", name, version, result)
 		}
 		if result.Met {
-			w.answers(name, version)
+			w.answers(w.address, name, version)
 		}
 		if !result.Met || rand.IntN(3) == 0 {
 			wantMet(w.t, rollout.Rollback(ctx), true)
@@ -158,14 +158,37 @@ func (w *town) push(ctx context.Context, name string, versions int) {
 			rollout.Commit()
 			was = version
 		}
-		w.answers(name, was)
+		w.answers(w.address, name, was)
 		w.advance(time.Minute)
 	}
 }
 
 // answers: Envoy's workers may still be taking up what its main thread has acknowledged.
-func (w *town) answers(name string, version int) {
+func (w *town) answers(address, name string, version int) {
+	w.t.Helper()
 	fixture.WaitFor(w.t, fmt.Sprintf("%s to be %d", name, version), func() bool {
-		return w.get(w.t.Context(), name) == fmt.Sprint(version)
+		return w.get(w.t.Context(), address, name) == fmt.Sprint(version)
 	})
+}
+
+// TestAnEnvoyThatJoinsServesWhatIsCommitted, and what is kept from then on.
+func TestAnEnvoyThatJoinsServesWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	w.publish(w.api("a", 1, 0))
+	rollout := w.Begin(strict)
+	wantMet(t, rollout.Publish(t.Context(), merge(w.api("a", 2, 1), w.api("b", 2, 0))), true)
+	w.answers(w.address, "a", 2)
+	w.answers(w.address, "b", 2)
+
+	joined := fixture.StartEnvoy(t, fixture.EnvoyOptions{XDS: w.rig.address, Node: "joined"}).Address(t, "http")
+	w.until("it to have everything", func() bool { return w.state("joined") == Serving })
+	w.answers(joined, "a", 1)
+	if got := w.get(t.Context(), joined, "b"); !strings.HasPrefix(got, "404") {
+		t.Errorf("what is not committed comes to %q", got)
+	}
+	rollout.Commit()
+	w.until("it to have what is kept", w.Serving)
+	w.answers(joined, "a", 2)
+	w.answers(joined, "b", 2)
 }
