@@ -145,6 +145,7 @@ func settle(r pushes.Result, o outcome, rollout string, err error) (pushes.Resul
 	default:
 		r.Exit, r.Failure = codeOf(e), &pushes.Failure{Detail: e.Words}
 		if e.Kind == client.Broken {
+			r.Failure.Unknown = true
 			r.Failure.Next = "what became of it is not known: postern revisions " + r.Project + " tells"
 		}
 	}

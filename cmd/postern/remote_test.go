@@ -246,7 +246,7 @@ func TestRollback(t *testing.T) {
 	}{
 		"the one before":        {revision("8", "c", "true", "false") + "," + revision("7", "b", "false", "false"), nil, 0, `rollback "8"`, "to what revision 7 was, as revision 8"},
 		"of the same content":   {revision("8", "c", "true", "false") + "," + revision("7", "c", "false", "false") + "," + revision("6", "b", "false", "false"), nil, 0, `rollback "8"`, "revision 6"},
-		"after undeployment":    {revision("8", "", "false", "true") + "," + revision("7", "b", "false", "false"), nil, 0, `rollback `, "revision 7"},
+		"after undeployment":    {revision("8", "", "true", "true") + "," + revision("7", "b", "false", "false"), nil, 0, `rollback `, "revision 7"},
 		"none before":           {revision("1", "c", "true", "false"), nil, 1, "revisions ", "there is no revision before it"},
 		"the one that is named": {"", []string{"--to", "3"}, 0, "rollback ", "to what revision 3 was"},
 	} {

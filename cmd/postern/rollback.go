@@ -74,10 +74,10 @@ func earlier(revisions []answers.Revision) (before, now uint64) {
 	digest, passed := "", false
 	for _, r := range revisions { // the newest first
 		switch {
+		case !passed && r.Undeployed:
+			passed = true // nothing is to be replaced
 		case r.Current:
 			digest, now, passed = r.Digest, r.Revision, true
-		case !passed && r.Undeployed:
-			passed = true
 		case passed && !r.Undeployed && r.Digest != digest:
 			return r.Revision, now
 		}

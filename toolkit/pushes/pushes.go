@@ -41,6 +41,8 @@ type Failure struct {
 	Problems   []model.Problem `json:"problems,omitempty"`
 	Gateways   []api.Verdict   `json:"gateways,omitempty"`
 	Next       string          `json:"next,omitempty"` // what to do about it
+	// Unknown: the answer did not come, and it may have been taken.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // FailureOf is a refusal of the server.
@@ -191,17 +193,30 @@ func (r Result) failure(b *strings.Builder) {
 	for _, p := range f.Problems {
 		fmt.Fprintf(b, "%s: %s\n", p.Severity, report.At(r.Path, p).Error())
 	}
-	fmt.Fprintf(b, "%s: not %s: %s\n", r.Project, r.Verb, f.Detail)
+	fmt.Fprintf(b, "%s: not %s: %s\n", r.Project, r.Verb, f.summary())
 	gatewayLines(b, f.Gateways)
 	switch {
 	case f.Revision > 0:
 		fmt.Fprintf(b, "  revision %d is served as before\n", f.Revision)
 	case f.RolledBack:
 		b.WriteString("  it was taken back everywhere\n")
+	case f.Next != "" && !f.Unknown:
+		b.WriteString("  nothing has changed at the gateways\n")
 	}
 	if f.Next != "" {
 		fmt.Fprintf(b, "  next: %s\n", f.Next)
 	}
+}
+
+// summary is the detail, but for what the problems have said already.
+func (f *Failure) summary() string {
+	if len(f.Problems) == 0 || !strings.Contains(f.Detail, f.Problems[0].Message) {
+		return f.Detail
+	}
+	if len(f.Problems) == 1 {
+		return "it has a problem"
+	}
+	return fmt.Sprintf("it has %d problems", len(f.Problems))
 }
 
 func gatewayLines(b *strings.Builder, gateways []api.Verdict) {
