@@ -222,7 +222,9 @@ func (s *system) gateways() (r struct {
 },
 ) {
 	s.t.Helper()
-	out, err := exec.Command(programs[current], "gateways", "--server", "http://"+s.management, "--output", "json").Output()
+	cmd := exec.Command(programs[current], "gateways", "--config", "postern.yaml", "--output", "json")
+	cmd.Dir = s.folder
+	out, err := cmd.Output()
 	if err == nil {
 		err = json.Unmarshal(out, &r)
 	}
