@@ -111,7 +111,7 @@ func (x *txn) archive(digest string) ([]byte, error) {
 		archive = append(archive, b.Get(chunkKey(digest, i))...)
 	}
 	if digestOf(archive) != digest {
-		return nil, fmt.Errorf("%w: archive %s is not what was pushed; push its project again, or restore a backup", ErrDamaged, digest)
+		return nil, fmt.Errorf("%w: archive %s is not what was pushed", ErrDamaged, digest)
 	}
 	return archive, nil
 }

@@ -23,7 +23,8 @@ const (
 
 // Backup writes everything as of one moment, while others read and write. It first writes to a file of its own beside the
 // store's, so that a slow receiver holds nobody up, and verifies every record and archive: an error before the first byte
-// is written is [ErrDamaged], or one of that file.
+// is written is [ErrDamaged], or one of that file. A damaged archive of an earlier revision is left out, which is logged: else
+// there would be no backup any more of what is deployed.
 func (f *File) Backup(ctx context.Context, w io.Writer) error {
 	spool, err := os.CreateTemp(filepath.Dir(f.options.Path), ".postern-backup-*") // 0600
 	if err != nil {
@@ -34,8 +35,12 @@ func (f *File) Backup(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	buffered := bufio.NewWriterSize(spool, chunkSize)
-	if err := f.read(ctx, func(x *txn) error { return x.dump(ctx, buffered) }); err != nil {
+	var lost []string
+	if err := f.read(ctx, func(x *txn) error { lost, err = x.dump(ctx, buffered); return err }); err != nil {
 		return fmt.Errorf("no backup of %s was made: %w", f.options.Path, err)
+	}
+	for _, digest := range lost {
+		f.options.Log.Error("an archive is damaged and was left out of a backup; earlier revisions that have it cannot be returned to", "digest", digest)
 	}
 	if err := buffered.Flush(); err != nil {
 		return err
@@ -60,59 +65,94 @@ func (c *cancelled) Read(b []byte) (int, error) {
 	return c.r.Read(b)
 }
 
-// dump writes a backup.
-func (x *txn) dump(ctx context.Context, to io.Writer) error {
+// dump writes a backup, and returns the digests of archives that were left out.
+func (x *txn) dump(ctx context.Context, to io.Writer) (lost []string, err error) {
 	if err := x.verify(); err != nil {
-		return err
+		return nil, err
 	}
 	digest := sha256.New()
 	w := io.MultiWriter(to, digest)
 	if _, err := fmt.Fprintf(w, backupLine, schema); err != nil {
-		return err
+		return nil, err
 	}
 	for _, t := range tables {
-		b, err := x.bucket([]byte(t))
-		if err != nil {
-			return err
-		}
-		err = b.ForEach(func(key, value []byte) error {
-			return errors.Join(ctx.Err(), writeFields(w, []byte(t), key, value))
-		})
-		if err != nil {
-			return err
-		}
-		if err := writeFields(w, bucketMeta, sumKey(t), new(x.sums[t]).bytes()); err != nil {
-			return err
+		if err := x.dumpTable(ctx, w, t); err != nil {
+			return nil, err
 		}
 	}
-	if err := x.dumpArchives(ctx, w); err != nil {
-		return err
-	}
-	if err := writeFields(w, nil); err != nil {
-		return err
-	}
-	_, err := to.Write(digest.Sum(nil))
-	return err
-}
-
-// dumpArchives writes those that something refers to.
-func (x *txn) dumpArchives(ctx context.Context, w io.Writer) error {
-	b, err := x.bucket([]byte(contents))
-	if err != nil {
-		return err
-	}
-	return b.ForEach(func(key, _ []byte) error {
-		archive, err := x.archive(string(key))
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
+	if lost, err = x.eachArchive(func(key string, archive []byte) error {
 		for i := range chunksOf(len(archive)) {
-			if err := writeFields(w, bucketChunks, chunkKey(string(key), i), chunkOf(archive, i)); err != nil {
+			if err := errors.Join(ctx.Err(), writeFields(w, bucketChunks, chunkKey(key, i), chunkOf(archive, i))); err != nil {
 				return err
 			}
 		}
 		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if err := writeFields(w, nil); err != nil {
+		return nil, err
+	}
+	_, err = to.Write(digest.Sum(nil))
+	return lost, err
+}
+
+func (x *txn) dumpTable(ctx context.Context, w io.Writer, t table) error {
+	b, err := x.bucket([]byte(t))
+	if err != nil {
+		return err
+	}
+	err = b.ForEach(func(key, value []byte) error {
+		return errors.Join(ctx.Err(), writeFields(w, []byte(t), key, value))
 	})
+	if err != nil {
+		return err
+	}
+	return writeFields(w, bucketMeta, sumKey(t), new(x.sums[t]).bytes())
+}
+
+// eachArchive reads all of them. What is damaged is an error if a project is deployed in it, and else returned.
+func (x *txn) eachArchive(do func(digest string, archive []byte) error) (lost []string, err error) {
+	b, err := x.bucket([]byte(contents))
+	if err != nil {
+		return nil, err
+	}
+	err = b.ForEach(func(key, _ []byte) error {
+		archive, damaged := x.archive(string(key))
+		if damaged == nil {
+			return do(string(key), archive)
+		}
+		holder, err := x.deployedIn(string(key))
+		switch {
+		case err != nil || !errors.Is(damaged, ErrDamaged):
+			return errors.Join(damaged, err)
+		case holder != "":
+			return fmt.Errorf("%w, and project %s is deployed in it", damaged, holder)
+		}
+		lost = append(lost, string(key))
+		return nil
+	})
+	return lost, err
+}
+
+// deployedIn returns a project that is deployed in an archive; "" if there is none.
+func (x *txn) deployedIn(digest string) (holder string, err error) {
+	b, err := x.bucket([]byte(projects))
+	if err != nil {
+		return "", err
+	}
+	err = b.ForEach(func(name, value []byte) error {
+		var r projectRecord
+		if err := decode(projects, string(name), value, &r); err != nil {
+			return err
+		}
+		p, err := x.whole(string(name), r)
+		if p.Current.Digest == digest {
+			holder = string(name)
+		}
+		return err
+	})
+	return holder, err
 }
 
 func writeFields(w io.Writer, fields ...[]byte) error {

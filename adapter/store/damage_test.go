@@ -19,38 +19,74 @@ import (
 )
 
 // TestDamagedArchive: a bit that flips in an archive is found when it is read and when a backup is made, and the same push
-// again mends it.
+// again mends it. When it is of an earlier revision, a backup does without it.
 func TestDamagedArchive(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "postern.db")
 	f := openAt(t, path)
 	c := storetest.Of("shop", strings.Repeat("an archive's content ", 10_000), "default /shop")
 	push(t, f, c)
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
+	damage := func() {
+		t.Helper()
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; ; at++ { // wherever it was written
+			next := bytes.Index(whole[at:], []byte("content an archive"))
+			if next < 0 {
+				break
+			}
+			at += next
+			whole[at] ^= 0x10
+		}
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	whole, err := os.ReadFile(path)
+	damage()
+	var log fixture.Log
+	f, err := store.Open(store.Options{Path: path, Log: log.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := bytes.LastIndex(whole, []byte("content an archive"))
-	whole[at] ^= 0x10
-	if err := os.WriteFile(path, whole, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f = openAt(t, path)
 	if _, err := f.Archive(t.Context(), c.Digest); !errors.Is(err, store.ErrDamaged) {
 		t.Errorf("got %v", err)
 	}
 	var backup bytes.Buffer
-	if err := f.Backup(t.Context(), &backup); !errors.Is(err, store.ErrDamaged) || backup.Len() > 0 {
+	err = f.Backup(t.Context(), &backup)
+	if !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), "project shop is deployed in it") || backup.Len() > 0 {
 		t.Errorf("got %d bytes, %v", backup.Len(), err)
 	}
 	push(t, f, c)
 	check(t, f)
-	if err := f.Backup(t.Context(), &backup); err != nil {
-		t.Error(err)
+	push(t, f, storetest.Of("shop", "changed", "default /shop"))
+
+	damage()
+	if f, err = store.Open(store.Options{Path: path, Log: log.Logger()}); err != nil {
+		t.Fatal(err)
 	}
+	defer f.Close()
+	if err := f.Backup(t.Context(), &backup); err != nil {
+		t.Fatal(err)
+	}
+	log.Wait(t, "was left out of a backup; earlier revisions that have it cannot be returned to\" digest="+c.Digest)
+	elsewhere := filepath.Join(t.TempDir(), "postern.db")
+	if _, err := store.Restore(elsewhere, &backup); err != nil {
+		t.Fatal(err)
+	}
+	restored := openAt(t, elsewhere)
+	if all, err := restored.Revisions(t.Context(), "shop"); err != nil || len(all) != 3 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if _, err := restored.Archive(t.Context(), c.Digest); !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("got %v", err)
+	}
+	push(t, restored, c) // and it is there again
+	check(t, restored)
 }
 
 // TestDamaged flips bits anywhere. What the file says then is what was written, or that it is damaged; the process lives on.
