@@ -151,7 +151,7 @@ func TestRestoreRefuses(t *testing.T) {
 		refused(fmt.Sprint("flipped ", at), flipped, "backup")
 	}
 	refused("more", append(bytes.Clone(whole), 'x'), "something follows its end")
-	refused("newer", bytes.Replace(whole, []byte("schema 2"), []byte("schema 3"), 1), "the backup has the schema 3 and this Postern knows those up to 2")
+	refused("newer", bytes.Replace(whole, []byte("schema 3"), []byte("schema 4"), 1), "the backup has the schema 4 and this Postern knows those up to 3")
 	if now, err := os.ReadFile(path); err != nil || string(now) != "damaged" {
 		t.Errorf("%q, %v", now, err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -60,7 +61,7 @@ func (f *File) Check() error {
 			return err
 		}
 		c := check{txn: x, refs: map[string]int{}, claimed: map[string]claimRecord{}}
-		for _, each := range []func() error{c.projects, c.revisions, c.rollouts, c.claims, c.contents, c.chunks} {
+		for _, each := range []func() error{c.projects, c.revisions, c.rollouts, c.kept, c.claims, c.contents, c.chunks} {
 			if err := each(); err != nil {
 				return err
 			}
@@ -168,6 +169,21 @@ func (c *check) rollouts() error {
 		err = fmt.Errorf("%d rollouts, %d open, %d ended", n, len(opened), len(over))
 	}
 	return err
+}
+
+func (c *check) kept() error {
+	return each(c, keeping, func(_ string, r keptRecord) error {
+		c.refs[r.Digest]++
+		return nil
+	})
+}
+
+// AsSchema2 makes of a store what the version before would have written.
+func (f *File) AsSchema2() error {
+	return f.db.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(
+			tx.DeleteBucket([]byte(keeping)), tx.Bucket(bucketMeta).Delete(sumKey(keeping)), (&txn{Tx: tx}).setSchema(2))
+	})
 }
 
 func (c *check) claims() error {

@@ -20,7 +20,7 @@ func FuzzBackup(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(backup.Bytes())
-	f.Add([]byte("postern backup 1 schema 2\n\x01a\xff\xff\xff\xff\x0f"))
+	f.Add([]byte("postern backup 1 schema 3\n\x01a\xff\xff\xff\xff\x0f"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if found, err := store.CheckBackup(bytes.NewReader(data)); err == nil && found.Projects > len(data) {
 			t.Errorf("%+v in %d bytes", found, len(data))

@@ -52,6 +52,9 @@ func pushForEver(path string) error {
 
 func pushOnce(f *store.File, name string) error {
 	content := fmt.Sprintf("%s %d %s", name, rand.Int(), strings.Repeat("x", rand.N(150_000)))
+	if err := keepOnce(f, "/"+name, content); err != nil {
+		return err
+	}
 	c := storetest.Of(name, content, store.Claim(fmt.Sprintf("default /%s/%d", name, rand.N(3))))
 	if rand.N(4) == 0 {
 		c = storetest.Undeploy(name)
@@ -76,6 +79,15 @@ func pushOnce(f *store.File, name string) error {
 	}
 	fmt.Printf("%s %d %s.\n", name, made.Number, made.Digest)
 	return nil
+}
+
+// keepOnce keeps some content of a path, mostly what is pushed next, or nothing.
+func keepOnce(f *store.File, path, content string) error {
+	if rand.N(4) == 0 {
+		return f.Forget(context.Background(), path)
+	}
+	c := storetest.Of(path, content)
+	return f.Keep(context.Background(), path, c.Digest, c.Archive)
 }
 
 type told struct {
@@ -103,6 +115,15 @@ func TestKilled(t *testing.T) {
 		}
 		for _, one := range newest {
 			kept(t, f, one)
+		}
+		paths, err := f.KeptPaths(t.Context())
+		for _, path := range paths {
+			if k, there, err := f.Kept(t.Context(), path); err != nil || !there || !strings.HasPrefix("/"+string(k.Archive), path+" ") {
+				t.Errorf("%s: %.30q, %v", path, k.Archive, err)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		over, err := f.Expire(t.Context(), time.Now())
 		if err != nil {

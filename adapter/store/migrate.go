@@ -15,8 +15,8 @@ import (
 )
 
 // schema is what this Postern writes. Version 1 had no checksums and no sums, and no table of claims: who had what was found
-// by reading every project. Deployed and undeployed projects were one table.
-const schema = 2
+// by reading every project. Deployed and undeployed projects were one table. Version 2 kept nothing of projects that are not pushed.
+const schema = 3
 
 func (x *txn) setSchema(version int) error {
 	meta, err := x.bucket(bucketMeta)
@@ -73,10 +73,15 @@ func migrate(db *bbolt.DB, path string, log *slog.Logger) error {
 func upgrade(db *bbolt.DB) error {
 	return db.Update(func(tx *bbolt.Tx) error {
 		version, err := schemaOf(tx)
-		if err == nil && version == 1 {
-			err = migrateFrom1(tx)
+		switch {
+		case err != nil:
+			return err
+		case version == 1:
+			return migrateFrom1(tx)
+		case version == 2:
+			return migrateFrom2(tx)
 		}
-		return err
+		return nil
 	})
 }
 
@@ -87,7 +92,9 @@ func bucketsOf(version int) []string {
 	}
 	names := []string{string(bucketMeta), string(bucketChunks)}
 	for _, t := range tables {
-		names = append(names, string(t))
+		if version > 2 || t != keeping {
+			names = append(names, string(t))
+		}
 	}
 	return names
 }

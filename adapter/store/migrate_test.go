@@ -138,7 +138,7 @@ func schema1(t *testing.T) (path string) {
 	return path
 }
 
-// TestMigrate: a file of schema 1 has all that it had, and what schema 2 has besides; as it was it is kept.
+// TestMigrate: a file of schema 1 has all that it had, and what later ones have besides; as it was it is kept.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	path := schema1(t)
@@ -198,8 +198,8 @@ func TestMigrateRefuses(t *testing.T) {
 			return tx.Bucket([]byte("projects")).Put([]byte("other"), []byte(`{"current":7}`))
 		}},
 		{"a table is missing", "it has no revisions", func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("revisions")) }},
-		{"newer", "has the schema 3 and this Postern knows those up to 2", func(tx *bbolt.Tx) error {
-			return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("3"))
+		{"newer", "has the schema 4 and this Postern knows those up to 3", func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("4"))
 		}},
 		{"no schema", `its schema is "x"`, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("x")) }},
 	} {

@@ -1,5 +1,5 @@
 // Package store keeps what was pushed: projects with their revisions, what they claim, and the rollouts that lead from one
-// revision to the next. It only compares and keeps; what a project, a claim or an outcome means is known by its users: it
+// revision to the next; and of projects that are followed what was good last. It only compares and keeps; what a project, a claim or an outcome means is known by its users: it
 // must import neither adapter nor project, translate, publish and rest.
 //
 // [File] is the store of one adapter, in an embedded file. Its methods are the verbs that a store of several adapters has

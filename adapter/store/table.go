@@ -24,9 +24,10 @@ const (
 	open       table = "open"       // project → id of its open rollout
 	ended      table = "ended"      // a sequence → id of a rollout that ended
 	contents   table = "contents"   // digest → contentRecord
+	keeping    table = "kept"       // path → keptRecord
 )
 
-var tables = []table{projects, undeployed, revisions, claims, rollouts, open, ended, contents}
+var tables = []table{projects, undeployed, revisions, claims, rollouts, open, ended, contents, keeping}
 
 // Two buckets are no tables: chunks has digest and number → a piece of an archive, which is verified by its digest; meta has
 // the schema's version and the sums.
@@ -51,7 +52,7 @@ type claimRecord struct {
 
 type contentRecord struct {
 	Size int `json:"size"`
-	Refs int `json:"refs"` // revisions and open rollouts that refer to it
+	Refs int `json:"refs"` // revisions, open rollouts and what is kept that refer to it
 }
 
 // sum is over all records of a table, in any order: why, bbolt's pages have no checksums, and one bit that flips in them can

@@ -21,9 +21,9 @@ import (
 func Property(t *testing.T, open func(*testing.T) (s Store, again func() Store)) {
 	t.Helper()
 	rapid.Check(t, func(r *rapid.T) {
-		m := &machine{t: t, projects: map[string]*project{}, rollouts: map[string]*rollout{}}
+		m := &machine{t: t, projects: map[string]*project{}, rollouts: map[string]*rollout{}, kept: map[string]string{}}
 		m.store, m.again = open(t)
-		actions := map[string]func(*rapid.T){"begin": m.begin, "commit": m.commit, "discard": m.discard, "renew": m.renew, "expire": m.expire, "": m.compare}
+		actions := map[string]func(*rapid.T){"begin": m.begin, "commit": m.commit, "discard": m.discard, "renew": m.renew, "expire": m.expire, "keep": m.keep, "": m.compare}
 		if m.again != nil {
 			actions["open anew"] = m.reopen
 		}
@@ -38,7 +38,8 @@ type machine struct {
 	again    func() Store
 	projects map[string]*project
 	rollouts map[string]*rollout
-	ids      []string // in the order of their begin
+	kept     map[string]string // by path: the content
+	ids      []string          // in the order of their begin
 }
 
 type project struct {
@@ -93,6 +94,11 @@ func (m *machine) holder(claim store.Claim) (name, id string) {
 
 // refers says whether anything refers to an archive.
 func (m *machine) refers(digest string) bool {
+	for _, content := range m.kept {
+		if Of("", content).Digest == digest {
+			return true
+		}
+	}
 	for _, p := range m.projects {
 		if slices.ContainsFunc(p.revisions, func(r store.Revision) bool { return r.Digest == digest }) {
 			return true
@@ -237,6 +243,22 @@ func (m *machine) discard(r *rapid.T) {
 	}
 }
 
+// keep keeps something of a path, or nothing.
+func (m *machine) keep(r *rapid.T) {
+	path := "/" + rapid.SampledFrom(names).Draw(r, "path")
+	content := rapid.SampledFrom(append(slices.Clone(archives), "")).Draw(r, "content")
+	err := error(nil)
+	if m.kept[path] = content; content == "" {
+		delete(m.kept, path)
+		err = m.store.Forget(m.t.Context(), path)
+	} else {
+		err = keep(m.t.Context(), m.store, path, content)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
 func (m *machine) renew(r *rapid.T) {
 	id, one := m.any(r)
 	var want error
@@ -319,6 +341,12 @@ func (m *machine) compare(r *rapid.T) {
 		} else if !errors.Is(err, store.ErrUnknown) {
 			r.Fatalf("archive %s: %v, and nothing refers to it", digest, err)
 		}
+	}
+	paths, err := m.store.KeptPaths(ctx)
+	equal(r, "what is kept", paths, slices.Sorted(maps.Keys(m.kept)), err)
+	for path, content := range m.kept {
+		k, there, err := m.store.Kept(ctx, path)
+		equal(r, path, there && string(k.Archive) == content, true, err)
 	}
 	for _, id := range m.ids {
 		one := m.rollouts[id]

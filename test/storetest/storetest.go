@@ -32,6 +32,11 @@ type Store interface {
 	Project(ctx context.Context, name string) (store.Project, error)
 	Revisions(ctx context.Context, name string) ([]store.Revision, error)
 	Archive(ctx context.Context, digest string) ([]byte, error)
+	Keep(ctx context.Context, path, digest string, archive []byte) error
+	Kept(ctx context.Context, path string) (k store.Kept, there bool, err error)
+	KeptDigest(ctx context.Context, path string) (string, error)
+	KeptPaths(ctx context.Context) ([]string, error)
+	Forget(ctx context.Context, path string) error
 }
 
 // History is how many revisions a store that is tested has to keep.
@@ -59,6 +64,7 @@ func Run(t *testing.T, open func(*testing.T) Store) {
 		{"listing goes page by page", pages},
 		{"what cannot be a candidate", refuses},
 		{"names that begin alike", prefixes},
+		{"what is kept of folders", keeps},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
