@@ -218,7 +218,7 @@ func TestTokens(t *testing.T) {
 func TestUndeploy(t *testing.T) {
 	t.Parallel()
 	server := newFake(t, map[string]fakeAnswer{
-		"DELETE /projects/shop": {200, `{"project":"shop","revision":0,"committed":true}`}, "DELETE /projects/none": {404, refusal("unknown", "there is no project none", "")},
+		"DELETE /projects/shop": {200, `{"project":"shop","revision":4,"committed":true}`}, "DELETE /projects/none": {404, refusal("unknown", "there is no project none", "")},
 	})
 	if code, out, errOut := typed("undeploy", "shop", "--now", "--server", server.url); code != 0 || out != "shop: undeployed\n" || !strings.Contains(server.asked[0], "?now=true") {
 		t.Errorf("it ends with %d: %s%s", code, out, errOut)

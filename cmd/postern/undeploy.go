@@ -44,7 +44,7 @@ terminal is asked first.`,
 				}
 			}
 			return eachPush(c, asker, names, "", func(ctx context.Context, name string) (pushes.Result, error) {
-				r := pushes.Result{Project: name, Verb: "undeployed", DryRun: o.push.DryRun}
+				r := pushes.Result{Project: name, Verb: pushes.Undeployed, DryRun: o.push.DryRun}
 				out, rollout, err := asker.Delete(ctx, name, o.push)
 				return settle(r, out, rollout, err)
 			})

@@ -28,9 +28,12 @@ type Result struct {
 	Failure *Failure `json:"failure,omitempty"`
 
 	DryRun bool `json:"dryRun,omitempty"`
-	// Verb is what was done: "deployed", "undeployed", "rolled back".
+	// Verb is what was done: "deployed", Undeployed, "rolled back".
 	Verb string `json:"-"`
 }
+
+// Undeployed is the verb of what leaves nothing behind.
+const Undeployed = "undeployed"
 
 // Failure is why a push came to nothing.
 type Failure struct {
@@ -165,7 +168,7 @@ func (r Result) outcome(b *strings.Builder) {
 		fmt.Fprintf(b, "%s: nothing of it was served\n", r.Project)
 	case o.Unchanged:
 		fmt.Fprintf(b, "%s: unchanged, revision %d\n", r.Project, o.Revision)
-	case o.Revision == 0:
+	case o.Revision == 0 || r.Verb == Undeployed: // there is nothing that the revision would be of
 		fmt.Fprintf(b, "%s: %s\n", r.Project, r.Verb)
 	default:
 		fmt.Fprintf(b, "%s: %s as revision %d%s\n", r.Project, r.Verb, o.Revision, nobody(o))
