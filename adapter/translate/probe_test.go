@@ -61,6 +61,22 @@ func TestProbeOfWhatIsNotServed(t *testing.T) {
 	g.sharesTables(t)
 }
 
+func TestAChangeOfVeryManyIsAskedForSome(t *testing.T) {
+	t.Parallel()
+	for apis, want := range map[int]int{1: 5, 400: 5, 500: 4, 1000: 2, 3000: 1} {
+		d, _ := translate.NewIndex(variants()["default"]).Plan(catalogue(apis), nil)
+		if len(d.Probes.Put) != apis {
+			t.Errorf("%d probes of %d APIs", len(d.Probes.Put), apis)
+		}
+		for _, r := range d.Probes.Put {
+			if n := len(r.Message.(*posternv1.Probe).GetChecks()); n != want {
+				t.Errorf("of %d APIs, %s is asked for %d operations, want %d", apis, r.Name, n, want)
+				break
+			}
+		}
+	}
+}
+
 // sharesTables: the listener for probes and the other have one subscription.
 func (g *gateway) sharesTables(t *testing.T) {
 	t.Helper()

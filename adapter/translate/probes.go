@@ -11,6 +11,10 @@ import (
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
+// mostChecks is how many requests a change may come to, which take each Envoy some tenths of a second: of many APIs each
+// is asked for some of its operations only, one at least.
+const mostChecks = 2000
+
 // planProbes asks, of each API of the delta whose route tables change, for one request to each operation. The problems
 // warn of operations that no request leads to, because another API has their paths.
 func (x *Index) planProbes(d Delta) (Changes, []model.Problem) {
@@ -28,6 +32,7 @@ func (x *Index) planProbes(d Delta) (Changes, []model.Problem) {
 			continue
 		}
 		checks, shadowed := x.checks(d, c)
+		checks = checks[:min(len(checks), max(1, mostChecks/len(d.apis)))]
 		problems = append(problems, shadowed...)
 		if touched[id] && len(checks) > 0 && x.settings.Probe != "" {
 			changes.Put = append(changes.Put, resource(id, &posternv1.Probe{Api: id, Checks: checks}, id))
