@@ -114,7 +114,7 @@ func TestAProbeThatFailsEndsTheRollout(t *testing.T) {
 
 func TestASilentProberIsASilentGateway(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{Wait: 50 * time.Millisecond})
+	r := newRig(t, Options{Wait: 500 * time.Millisecond})
 	r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
 	r.connect("other", xds.RoleEnvoy, xdstest.Options{})
 	r.prober("gw", xdstest.Options{}).Become(xdstest.Silent)
@@ -137,7 +137,7 @@ func TestASilentProberIsASilentGateway(t *testing.T) {
 
 func TestAProberCountsAsLongAsItsEnvoyDoes(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{Wait: 50 * time.Millisecond})
+	r := newRig(t, Options{Wait: 500 * time.Millisecond})
 	r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
 	r.prober("gone", xdstest.Options{Refuse: refuse("", "its Envoy does not answer")})
 	rollout := r.Begin(strict)

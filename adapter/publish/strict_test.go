@@ -62,7 +62,7 @@ func TestStrictRolloutWithNobodyThere(t *testing.T) {
 
 func TestStrictRolloutEndsWithTheFirstSilentStep(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{PolicyWait: 50 * time.Millisecond})
+	r := newRig(t, Options{PolicyWait: 500 * time.Millisecond})
 	envoy := r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
 	r.connect("enf", xds.RoleEnforcer, xdstest.Options{})
 	quiet := r.connect("quiet", xds.RoleRateLimiter, xdstest.Options{})
@@ -82,7 +82,7 @@ func TestStrictRolloutEndsWithTheFirstSilentStep(t *testing.T) {
 
 func TestStrictRolloutOfAPartOfTheEnvoys(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{Wait: 50 * time.Millisecond})
+	r := newRig(t, Options{Wait: 500 * time.Millisecond})
 	for i := range 3 {
 		r.connect(fmt.Sprint("gw", i), xds.RoleEnvoy, xdstest.Options{})
 	}

@@ -97,6 +97,13 @@ func (r *rig) cache(typeURL string) *Cache {
 	return c
 }
 
+// last is the stream that connected last.
+func (s *Server) last() uint64 {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	return s.streams
+}
+
 // put stores "name@version" items whose content is the version.
 func (r *rig) put(typeURL string, items ...Item) {
 	r.cache(typeURL).Update(resources(items...), nil)

@@ -118,7 +118,7 @@ func (w *world) news(label string) []*discoveryv3.Resource {
 // stage stages something for those who are connected.
 func (w *world) stage() {
 	put, remove := w.news("staged"), w.draw("staged removals")
-	w.cache.Stage(w.server.streams.Load(), put, slices.DeleteFunc(remove, func(name string) bool {
+	w.cache.Stage(w.server.last(), put, slices.DeleteFunc(remove, func(name string) bool {
 		return slices.ContainsFunc(put, func(r *discoveryv3.Resource) bool { return r.Name == name })
 	}))
 }

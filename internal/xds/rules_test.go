@@ -368,14 +368,23 @@ var ordering = []rule{
 	}},
 }
 
-// atOnce puts and removes one resource of each type, so that a stream that watches them wakes to all of it.
+// atOnce puts and removes one resource of each type, so that the one stream that watches them wakes to all of it.
 func (r *rig) atOnce(types []string, put, remove string) {
+	var marked []*watch
 	for _, typeURL := range types {
 		c := r.cache(typeURL)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.resources[put] = resources(Item{put, "1"})[0]
 		delete(c.resources, remove)
-		c.mark([]string{put, remove}, everybody)
+		for w := range c.watches {
+			w.mu.Lock()
+			w.changed = map[string]struct{}{put: {}, remove: {}}
+			marked = append(marked, w)
+		}
+	}
+	for _, w := range marked {
+		w.mu.Unlock()
+		w.signal()
 	}
 }

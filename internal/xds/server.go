@@ -2,7 +2,7 @@ package xds
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -65,7 +65,9 @@ type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	options ServerOptions
 	none    *Cache
-	streams atomic.Uint64
+
+	connecting sync.Mutex
+	streams    uint64
 }
 
 // NewServer returns a server; Register puts it on a gRPC server.
@@ -141,6 +143,20 @@ func (s *Server) serve(g wire) error {
 			return err
 		}
 	}
+}
+
+// connect numbers a stream and tells that it is there, in one order for all. A client that has left its stream for another
+// one before we came to look at it was never there: else its end would pass for that of the other one.
+func (s *Server) connect(st *stream, n Node) error {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	if err := st.ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	s.streams++
+	st.node, st.known, st.id = n, true, s.streams
+	st.notify(Event{Kind: Connected})
+	return nil
 }
 
 // receive turns blocking reads into channels; its goroutine ends with the stream's context.

@@ -9,7 +9,7 @@ import (
 
 // stage stages for everybody who is connected, and waits for nobody.
 func (r *rig) stage(typeURL string, put []Item, remove ...string) {
-	r.cache(typeURL).Stage(r.server.streams.Load(), resources(put...), remove)
+	r.cache(typeURL).Stage(r.server.last(), resources(put...), remove)
 }
 
 func all(typeURL string) *discoveryv3.DeltaDiscoveryRequest {
@@ -109,6 +109,8 @@ func TestStagedAgain(t *testing.T) {
 	old.ack(old.expect(""))
 	r.stage(ownType, []Item{{"a", "1"}})
 	old.ack(old.expect("+a@1"))
+	for len(r.event(Acked).Resources) == 0 { // else the answer to the first time would be the one to the second
+	}
 	joined := r.connect(all(ownType))
 	joined.ack(joined.expect(""))
 	r.stage(ownType, []Item{{"a", "1"}})

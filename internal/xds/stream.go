@@ -69,8 +69,9 @@ func (s *stream) request(r *discoveryv3.DeltaDiscoveryRequest) error {
 		if err := s.server.options.Authorize(s.ctx, node); err != nil {
 			return err
 		}
-		s.node, s.known, s.id = node, true, s.server.streams.Add(1)
-		s.notify(Event{Kind: Connected})
+		if err := s.server.connect(s, node); err != nil {
+			return err
+		}
 	}
 	sub, first, err := s.subscription(r.TypeUrl)
 	if err != nil {
