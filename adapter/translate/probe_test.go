@@ -61,6 +61,37 @@ func TestProbeOfWhatIsNotServed(t *testing.T) {
 	g.sharesTables(t)
 }
 
+// TestShadowedOperations: whoever comes second is warned, once, and both places are named.
+func TestShadowedOperations(t *testing.T) {
+	t.Parallel()
+	outer := api("outer/1", "/shop", ops("GET /orders/{id}", "PUT /orders/{id}", "GET /{any}/x")...)
+	inner := api("inner/1", "/shop/orders", ops("GET /")...)
+	outer.Origin, outer.Operations[0].Origin, inner.Origin = model.Origin{File: "outer.yaml"}, model.Origin{File: "outer.yaml", Line: 7}, model.Origin{File: "inner.yaml"}
+	for name, c := range map[string]struct {
+		served, put  []model.API
+		origin, want string
+	}{
+		"the outer one comes": {[]model.API{inner}, []model.API{outer}, "outer.yaml:7", "no request leads to GET /orders/{id} of outer/1 below /shop (nor to 1 more): all paths below /shop/orders are those of inner/1 (project test, inner.yaml)"},
+		"the inner one comes": {[]model.API{outer}, []model.API{inner}, "inner.yaml", "inner/1 takes all paths below /shop/orders, and no request leads to GET /orders/{id} of outer/1 any longer (nor to 1 more) (project test, outer.yaml:7)"},
+		"both come":           {nil, []model.API{inner, outer}, "outer.yaml:7", "no request leads to GET /orders/{id} of outer/1"},
+		"the inner one again": {[]model.API{inner, outer}, []model.API{inner}, "", ""},
+		"on another host":     {[]model.API{on(inner, "inner.test")}, []model.API{outer}, "", ""},
+		"on the same host":    {[]model.API{on(outer, "a.test")}, []model.API{on(inner, "a.test")}, "inner.yaml", "inner/1 takes all paths"},
+	} {
+		x := translate.NewIndex(variants()["default"])
+		d, _ := x.Plan(c.served, nil)
+		x.Commit(d)
+		_, problems := x.Plan(c.put, nil)
+		var got []string
+		for _, p := range problems {
+			got = append(got, p.Code+" "+p.Origin.String()+" "+p.Message)
+		}
+		if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], "shadowed-operation "+c.origin+" "+c.want)) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 func TestAChangeOfVeryManyIsAskedForSome(t *testing.T) {
 	t.Parallel()
 	for apis, want := range map[int]int{1: 5, 400: 5, 500: 4, 1000: 2, 3000: 1} {

@@ -34,6 +34,9 @@ func (x *Index) planProbes(d Delta) (Changes, []model.Problem) {
 		checks, shadowed := x.checks(d, c)
 		checks = checks[:min(len(checks), max(1, mostChecks/len(d.apis)))]
 		problems = append(problems, shadowed...)
+		for _, f := range c.faces {
+			problems = append(problems, x.taken(d, f)...)
+		}
 		if touched[id] && len(checks) > 0 && x.settings.Probe != "" {
 			changes.Put = append(changes.Put, resource(id, &posternv1.Probe{Api: id, Checks: checks}, id))
 		}
@@ -70,15 +73,53 @@ func (x *Index) checks(d Delta, c *compiled) ([]*posternv1.Check, []model.Proble
 }
 
 func unreachable(f, shadow *face, operations []*operation) model.Problem {
-	more := ""
-	if n := len(operations) - 1; n > 0 {
-		more = fmt.Sprintf(" (nor to %d more)", n)
-	}
 	return model.Problem{
 		Origin: operations[0].Origin, Severity: model.Warning, Code: "shadowed-operation",
 		Message: fmt.Sprintf("no request leads to %s of %s below %s%s: all paths below %s are those of %s (project %s, %s); remove it, or change a base path",
-			operations[0].ID(), f.ID(), cmp.Or(f.basePath(), "/"), more, shadow.basePath(), shadow.ID(), shadow.Project, shadow.Origin),
+			operations[0].ID(), f.ID(), cmp.Or(f.basePath(), "/"), more(operations), shadow.basePath(), shadow.ID(), shadow.Project, shadow.Origin),
 	}
+}
+
+// taken warns of operations of APIs that are served already, whose last paths an API of the delta takes with a new base
+// path below theirs. Of those of the delta each warns of its own.
+func (x *Index) taken(d Delta, f *face) []model.Problem {
+	if old := x.apis[f.ID()]; old != nil && slices.Equal(old.Hosts, f.Hosts) && slices.ContainsFunc(old.faces, func(o *face) bool { return o.basePath() == f.basePath() }) {
+		return nil // it had them before
+	}
+	var problems []model.Problem
+	for n := range f.base {
+		base := strings.TrimSuffix("/"+strings.Join(f.base[:n], "/"), "/")
+		for _, host := range append([]string{anyHost}, f.Hosts...) {
+			for _, o := range x.after(d, x.claims[host+base], nil) {
+				if lost := x.lost(d, o.at(base), f); len(lost) > 0 {
+					problems = append(problems, model.Problem{
+						Origin: f.Origin, Severity: model.Warning, Code: "shadowed-operation",
+						Message: fmt.Sprintf("%s takes all paths below %s, and no request leads to %s of %s any longer%s (project %s, %s): change a base path, or remove that operation",
+							f.ID(), f.basePath(), lost[0].ID(), o.ID(), more(lost), o.Project, lost[0].Origin),
+					})
+				}
+			}
+		}
+	}
+	return problems
+}
+
+// lost are the operations of a face that no request leads to because of another.
+func (x *Index) lost(d Delta, f, to *face) []*operation {
+	var lost []*operation
+	for _, p := range f.paths {
+		if _, path, shadow := x.sample(d, f, p); path == "" && shadow == to {
+			lost = append(lost, p.operations...)
+		}
+	}
+	return lost
+}
+
+func more(operations []*operation) string {
+	if len(operations) < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" (nor to %d more)", len(operations)-1)
 }
 
 // sample is a request that leads to a path's operations, its host and its path; no path if there is none, with the API
