@@ -31,12 +31,13 @@ type call struct {
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
-	return &call{Server: s, w: &writer{ResponseWriter: w}, r: r, began: s.Now(), instance: newInstance()}
+	return &call{Server: s, w: &writer{ResponseWriter: w, patience: s.Limits.Answer}, r: r, began: s.Now(), instance: newInstance()}
 }
 
 // end gives back what the call had, and notes what became of it.
 func (c *call) end() {
 	c.bodies.Release(c.reserved)
+	c.w.calm()
 	name := c.route.name
 	if name == "" {
 		name = "none"
@@ -112,11 +113,9 @@ func (c *call) send(status int, contentType string, body []byte) {
 // writer knows which status was sent, and does not wait for ever for a caller who takes nothing.
 type writer struct {
 	http.ResponseWriter
-	status int
+	status   int
+	patience time.Duration
 }
-
-// slow is how long a caller may take nothing of an answer.
-const slow = 30 * time.Second
 
 func (w *writer) WriteHeader(status int) {
 	if w.status == 0 {
@@ -135,5 +134,14 @@ func (w *writer) Write(b []byte) (int, error) {
 }
 
 func (w *writer) hurry() {
-	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(slow)) // where there is a connection
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience)) // where there is a connection
+}
+
+// calm sends what is left, and leaves the connection to the next call as it was: net/http would keep the deadline.
+func (w *writer) calm() {
+	control := http.NewResponseController(w.ResponseWriter)
+	if w.status != 0 {
+		_ = control.Flush() // else the caller is gone
+	}
+	_ = control.SetWriteDeadline(time.Time{})
 }

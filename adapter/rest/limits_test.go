@@ -3,6 +3,7 @@ package rest_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -184,5 +185,61 @@ func TestFailures429(t *testing.T) {
 	}
 	if a := l.ask("viewer", "GET", "/whoami", ""); a.StatusCode != 200 {
 		t.Errorf("a good token: %d", a.StatusCode)
+	}
+}
+
+// TestConnectionStays: the time that an answer may take is no time that a connection may be idle.
+func TestConnectionStays(t *testing.T) {
+	t.Parallel()
+	const moment = 50 * time.Millisecond
+	l := newLab(t, func(o *rest.Options) { o.Limits.Answer, o.Limits.Body = moment, moment })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(l.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(fixture.Patience))
+	in := bufio.NewReader(conn)
+	for i := range 3 {
+		began := time.Now()
+		fmt.Fprintf(conn, "PUT /api/v1/projects/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/zip\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n", l.tokens["admin"])
+		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+			t.Fatalf("%d: %q, %v", i, line, err)
+		}
+		_, _ = in.ReadString('\n')
+		fmt.Fprint(conn, "PK")
+		response, err := http.ReadResponse(in, nil)
+		if err != nil || response.StatusCode != http.StatusCreated {
+			t.Fatalf("%d: %+v, %v", i, response, err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		fixture.WaitFor(t, "the moment to pass", func() bool { return time.Since(began) > 2*moment })
+	}
+}
+
+// TestTakesNothing: a caller who takes nothing of a long answer is left.
+func TestTakesNothing(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	l := newLab(t, func(o *rest.Options) { o.Limits.Answer = 50 * time.Millisecond })
+	l.gateway.backup = func(w io.Writer) error {
+		piece := make([]byte, 1<<20)
+		for range 1000 {
+			if _, err := w.Write(piece); err != nil {
+				ended <- err
+				return err
+			}
+		}
+		ended <- nil
+		return nil
+	}
+	raw(t, l, fmt.Sprintf("GET /api/v1/backup HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", l.tokens["admin"]))
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a gigabyte went nowhere")
+		}
+	case <-time.After(fixture.Patience):
+		t.Error("it is waited for")
 	}
 }

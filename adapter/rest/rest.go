@@ -85,7 +85,8 @@ type Limits struct {
 	Calls    Rate // of one caller; 500 a second, 1,000 at once
 	Failures Rate // wrong or no credentials from one address; one in 2 s, 20 at once
 
-	Body time.Duration // within which a body must have arrived; 60 s
+	Body   time.Duration // within which a body must have arrived; 60 s
+	Answer time.Duration // for which a caller may take nothing of an answer; 30 s
 }
 
 func (l *Limits) fill() {
@@ -102,6 +103,9 @@ func (l *Limits) fill() {
 	}
 	if l.Body == 0 {
 		l.Body = time.Minute
+	}
+	if l.Answer == 0 {
+		l.Answer = 30 * time.Second
 	}
 }
 
