@@ -158,6 +158,8 @@ func TestWrong(t *testing.T) {
 		"open management":        {"management: {listen: 0.0.0.0:9843}", nil, `postern.yaml:1:22: management.listen: 0.0.0.0:9843 is not a loopback address, and this listener has no TLS with client authentication; use a loopback address or a unix socket, configure management.tls (cert and key), or say --insecure if the network is trusted`},
 		"management without key": {"management: {tls: {cert: a, clientCA: b}}", nil, `postern.yaml:1:26: management.tls: TLS needs cert and key, and here is no key`},
 		"management, only a CA":  {"management: {tls: {clientCA: b}}", nil, `postern.yaml:1:30: management.tls: TLS needs cert and key, and here is no cert and no key`},
+		"manager of development": {"management: {issuers: [{issuer: 'urn:postern:dev', audiences: [a], jwks: {file: a}}]}", nil, "postern.yaml:1:24: management.issuers[0].issuer: urn:postern:dev cannot manage a gateway: `postern token` gives anybody any scope"},
+		"managers, symmetric":    {"management: {issuers: [{issuer: 'https://a', audiences: [a], algorithms: [HS256]}]}", nil, `postern.yaml:1:24: management.issuers[0].algorithms: "HS256" is not one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA`},
 		"open xds":               {"xds: {listen: '10.0.0.1:18000'}", nil, `postern.yaml:1:15: xds.listen: 10.0.0.1:18000 is not a loopback address, and this listener has no TLS with client authentication; use a loopback address or a unix socket, configure xds.tls, or say --insecure if the network is trusted`},
 		"open Envoy":             {"envoy: {admin: '0.0.0.0:1'}\nxds: {tls: {cert: a, key: b, ca: c}}", nil, `postern.yaml:1:16: envoy.admin: whoever reaches 0.0.0.0:1 can end this Envoy and read its configuration: every user of this machine, if not others; use a unix socket, like unix:.postern/envoy-admin.sock, or say --insecure if all of them are trusted`},
 		"Envoy for this host":    {"envoy: {admin: '127.0.0.1:29901'}", nil, `postern.yaml:1:16: envoy.admin: whoever reaches 127.0.0.1:29901 can end this Envoy and read its configuration: every user of this machine, if not others; use a unix socket, like unix:.postern/envoy-admin.sock, or say --insecure if all of them are trusted`},
@@ -431,4 +433,23 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%v, %v", c, err)
 		}
 	})
+}
+
+// TestManagement: who manages is known by tokens, so that TLS is enough before others; where the tokens are follows the data folder.
+func TestManagement(t *testing.T) {
+	t.Parallel()
+	c, warnings, err := load(t, "dataDir: d\nmanagement: {listen: '0.0.0.0:9843', tls: {cert: a, key: b}, issuers: [{issuer: 'https://a', claims: {scopes: roles}}]}", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "management.issuers[0].audiences: none is said") {
+		t.Errorf("warnings %q", warnings)
+	}
+	if filepath.Base(c.Management.Tokens) != "tokens.yaml" || filepath.Dir(c.Management.Tokens) != c.DataDir {
+		t.Errorf("tokens are in %s", c.Management.Tokens)
+	}
+	issuers, err := c.ManagementIssuers()
+	if err != nil || len(issuers) != 1 || issuers[0].GetScopesClaim() != "roles" {
+		t.Errorf("%v, %v", issuers, err)
+	}
 }
