@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -123,8 +124,8 @@ func codeOf(e *client.Error) int {
 	return exitBadInput
 }
 
-// managementOf is where this machine's gateway is asked. One that takes only who shows a certificate is asked on its own
-// machine over its socket in the data folder, if none was named.
+// managementOf is where this machine's gateway is asked: over its socket in the data folder, where no token is needed and nobody
+// else can answer, if it is there and no certificate is to be shown; else at the address of the configuration.
 func managementOf(cfg *config.Config, certificate bool) (string, error) {
 	sockets, err := socket.Sockets(cfg.DataDir)
 	if err != nil {
@@ -137,12 +138,9 @@ func managementOf(cfg *config.Config, certificate bool) (string, error) {
 		}
 		return "unix:" + path, nil
 	}
-	if cfg.Management.TLS.ClientCA != "" && !certificate {
-		for _, part := range []config.Part{config.Adapter, config.Run} {
-			path := filepath.Join(sockets, healthSocket(part))
-			if _, err := os.Stat(path); err == nil {
-				return "unix:" + path, nil
-			}
+	for _, part := range []config.Part{config.Adapter, config.Run} {
+		if path := filepath.Join(sockets, healthSocket(part)); !certificate && listens(path) {
+			return "unix:" + path, nil
 		}
 	}
 	host, port, err := net.SplitHostPort(address)
@@ -153,6 +151,16 @@ func managementOf(cfg *config.Config, certificate bool) (string, error) {
 		return "https://" + address, nil
 	}
 	return "http://" + address, nil
+}
+
+// listens says whether somebody does at a socket, which a process that was killed leaves behind.
+func listens(path string) bool {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
 }
 
 // clientOf trusts the authorities in these files, if there are any, and shows the certificate.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -9,15 +12,20 @@ import (
 	"github.com/spf13/cobra"
 
 	answers "github.com/postern-gateway/postern/adapter/rest/api"
+	"github.com/postern-gateway/postern/toolkit/client"
 )
 
 func newRevisions() *cobra.Command {
 	var from remote
+	var out string
+	var revision uint64
 	c := &cobra.Command{
 		Use:   "revisions NAME",
 		Short: "List the states that a pushed project was in",
-		Long:  `Lists the revisions of a project that an adapter keeps, the newest first: when and by whom it was pushed, and what it serves.`,
+		Long: `Lists the revisions of a project that an adapter keeps, the newest first: when and by whom it was pushed, and what it serves.
+With --out it gets the archive of one: the one that is served, or --revision.`,
 		Example: `  postern revisions shop
+  postern revisions shop --out before.zip --revision 6
   postern revisions shop --output json`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -29,6 +37,12 @@ func newRevisions() *cobra.Command {
 				return err
 			}
 			defer asker.Close()
+			switch {
+			case out != "":
+				return download(c, asker, args[0], revision, out)
+			case revision != 0:
+				return usage(errors.New("--revision says which archive --out gets; name the file by --out"))
+			}
 			revisions, err := asker.Revisions(c.Context(), args[0])
 			if err != nil {
 				return failed(err)
@@ -46,7 +60,28 @@ func newRevisions() *cobra.Command {
 		ValidArgsFunction: from.complete(projectsOf),
 	}
 	from.flags(c)
+	c.Flags().StringVar(&out, "out", "", "the archive to write")
+	c.Flags().Uint64Var(&revision, "revision", 0, "which one (the one that is served)")
 	return c
+}
+
+// download writes an archive whole or not at all.
+func download(c *cobra.Command, asker *client.Client, name string, revision uint64, out string) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(out), ".postern-revision-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // nothing is there once it was renamed
+	ctx, release := interruptible(c)
+	defer release()
+	if err := asker.Archive(ctx, name, revision, file); err != nil {
+		file.Close()
+		return failed(err)
+	}
+	if err := errors.Join(file.Chmod(0o644), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), out)
 }
 
 func stateOf(r answers.Revision) string {

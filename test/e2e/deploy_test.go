@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,9 @@ func TestDeployments(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.types(0, nil, "revisions", "shop", "--output", "json")), &revisions); err != nil || len(revisions) != 3 || !revisions[0].Current || revisions[0].Revision != 3 {
 		t.Errorf("revisions are %+v, %v", revisions, err)
 	}
+	before := filepath.Join(t.TempDir(), "before.zip")
+	g.types(0, nil, "revisions", "shop", "--revision", "2", "--out", before)
+	g.types(0, []string{"nothing changes"}, "diff", before, dir)
 	g.refusals(dir, file, b.URL)
 
 	g.types(0, []string{"shop: undeployed"}, "undeploy", "shop")

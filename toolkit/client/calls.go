@@ -101,12 +101,6 @@ func (c *Client) push(ctx context.Context, p Push, k call) (o api.Outcome, rollo
 	return answer.Outcome, "", nil
 }
 
-// Rollout tells of a push under way.
-func (c *Client) Rollout(ctx context.Context, id string) (r api.Rollout, err error) {
-	_, err = c.do(ctx, call{method: http.MethodGet, path: "/rollouts/" + url.PathEscape(id), again: true}, &r)
-	return r, err
-}
-
 // Diff says what a push would change.
 func (c *Client) Diff(ctx context.Context, name string, archive Archive) (r diff.Report, err error) {
 	_, err = c.do(ctx, call{
@@ -119,12 +113,6 @@ func (c *Client) Diff(ctx context.Context, name string, archive Archive) (r diff
 // Projects are all projects, by name.
 func (c *Client) Projects(ctx context.Context) ([]api.Project, error) {
 	return pages(ctx, c, "/projects", nil, func(l api.ProjectList) []api.Project { return l.Projects })
-}
-
-// Project is one.
-func (c *Client) Project(ctx context.Context, name string) (p api.Project, err error) {
-	_, err = c.do(ctx, call{method: http.MethodGet, path: "/projects/" + url.PathEscape(name), again: true}, &p)
-	return p, err
 }
 
 // Revisions are the states a project was in, the newest first.

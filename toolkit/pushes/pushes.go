@@ -150,7 +150,7 @@ func (r Result) write(b *strings.Builder) {
 	case r.Failure != nil:
 		r.failure(b)
 	case r.Rollout != "":
-		fmt.Fprintf(b, "%s: begun as rollout %s, which goes on\n", r.Project, r.Rollout)
+		fmt.Fprintf(b, "%s: begun as rollout %s, which goes on; postern apis --project %s tells what became of it\n", r.Project, r.Rollout, r.Project)
 	case r.Outcome != nil:
 		r.outcome(b)
 	}
