@@ -3,6 +3,7 @@ package adapter
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -176,4 +177,37 @@ func cpuTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkPush is one push, and 20 at once, of projects that are there: with gateways that answer at once, and with ones
+// that take 20 ms for each answer, as those far away do.
+func BenchmarkPush(b *testing.B) {
+	for _, late := range []time.Duration{0, 20 * time.Millisecond} {
+		for _, n := range []int{1, 20} {
+			b.Run(fmt.Sprintf("late=%s/atonce=%d", late, n), func(b *testing.B) {
+				p := newSite(b)
+				p.start(p.withStore)
+				p.until("the adapter has started", func() bool { return p.pushes.running() != nil })
+				for _, role := range []string{xds.RoleEnvoy, xds.RoleEnforcer} {
+					p.gateway(role, role, xdstest.Options{Behaviour: xdstest.Late(late)})
+				}
+				p.until("serving", p.Serving)
+				turn := 0
+				for b.Loop() {
+					turn++
+					var group sync.WaitGroup
+					for i := range n {
+						name := fmt.Sprintf("p%02d", i)
+						body := one(b, name, "/"+name, "/a", "/b/{id}", "/c", "/d/{id}", "/e", "/f", "/g", "/h", "/i", fmt.Sprint("/turn", turn))
+						group.Go(func() {
+							if _, err := p.Push(b.Context(), Push{Project: name, Archive: body, Wait: patience}); err != nil {
+								b.Error(err)
+							}
+						})
+					}
+					group.Wait()
+				}
+			})
+		}
+	}
 }

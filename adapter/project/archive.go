@@ -65,7 +65,7 @@ func OpenZip(r io.ReaderAt, size int64) (fs.FS, error) {
 	if size > maxArchiveBytes {
 		return nil, badArchive("", "the archive is larger than %d MiB", maxArchiveBytes>>20)
 	}
-	if n, err := countEntries(io.NewSectionReader(r, 0, size)); err != nil {
+	if n, err := countEntries(io.NewSectionReader(r, 0, size), size); err != nil {
 		return nil, badArchive("", "the archive cannot be read: %v", err)
 	} else if n > maxEntries { // before the reader builds something of each
 		return nil, badArchive("", "the archive has more than %d entries", maxEntries)
@@ -89,9 +89,9 @@ func badArchive(entry, format string, args ...any) error {
 
 // countEntries counts the headers of a zip archive's directory (APPNOTE.TXT 4.3.12), as a bound: packed bytes may look
 // like one.
-func countEntries(r io.Reader) (int, error) {
+func countEntries(r io.Reader, size int64) (int, error) {
 	signature := []byte("PK\x01\x02")
-	buffer := make([]byte, 64<<10)
+	buffer := make([]byte, min(64<<10, max(size, 0)+int64(len(signature))))
 	n, kept := 0, 0
 	for {
 		read, err := r.Read(buffer[kept:])

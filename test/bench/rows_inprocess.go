@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // A check inside the process, without gRPC: the enforcer's own benchmark.
@@ -36,7 +37,7 @@ func benchmark(ctx context.Context, l *lab, pkg, name string, of func(benchmarkR
 		return nil, fmt.Errorf("go test -c %s: %w: %s", pkg, err, out)
 	}
 	return func(ctx context.Context) (float64, error) {
-		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench=^"+name+"$", "-test.benchmem", "-test.benchtime="+l.time.String())
+		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench=^"+strings.ReplaceAll(name, "/", "$/^")+"$", "-test.benchmem", "-test.benchtime="+l.time.String())
 		cmd.Dir = pkg
 		out, err := cmd.CombinedOutput()
 		m := benchmarkLine.FindSubmatch(out)

@@ -65,7 +65,32 @@ var pushRows = []row{
 		name: "push-20", what: "20 pushes of different projects at once over the time of one", goal: atMost(3, "×"),
 		prepare: atOnce(20),
 	},
+	{
+		name: "push-20-far", what: "… in process, with gateways that take 20 ms for each answer", goal: atMost(3, "×"),
+		prepare: func(ctx context.Context, l *lab) (sample, error) {
+			one, err := benchmark(ctx, l, "./adapter", "BenchmarkPush/late=20ms/atonce=1", milliseconds)
+			if err != nil {
+				return nil, err
+			}
+			twenty, err := benchmark(ctx, l, "./adapter", "BenchmarkPush/late=20ms/atonce=20", milliseconds)
+			if err != nil {
+				return nil, err
+			}
+			return func(ctx context.Context) (float64, error) {
+				a, err := one(ctx)
+				if err != nil {
+					return 0, err
+				}
+				b, err := twenty(ctx)
+				l.note("one", a, "ms")
+				l.note("20 at once", b, "ms")
+				return b / a, err
+			}, nil
+		}, rounds: 5,
+	},
 }
+
+func milliseconds(r benchmarkResult) float64 { return r.nanoseconds / 1e6 }
 
 // pushOperations is how many operations the API of a push has.
 const pushOperations = 10
