@@ -88,6 +88,7 @@ type Adapter struct {
 	sources source.Source
 	names   *register
 	pushes  *pushes
+	keeper  *keeper
 	again   again // paths that the desk is to look at
 	board   projectBoard
 	started atomic.Bool // the first state is published
@@ -109,7 +110,7 @@ func New(o Options) (*Adapter, error) {
 	}
 	o.Watch.Paths, o.Watch.Log = o.Folders, o.Log
 	a := &Adapter{
-		options: o, log: o.Log, names: newRegister(), pushes: newPushes(o.Store), again: again{ready: make(chan struct{}, 1)},
+		options: o, log: o.Log, names: newRegister(), pushes: newPushes(o.Store), keeper: newKeeper(o.Store), again: again{ready: make(chan struct{}, 1)},
 		sources: source.All(append([]source.Source{source.Folders(o.Watch)}, o.Sources...)...),
 	}
 	var err error
@@ -182,6 +183,7 @@ func (a *Adapter) Run(ctx context.Context) error {
 	}
 	var following sync.WaitGroup
 	following.Go(func() { a.followCertificates(ctx) })
+	following.Go(func() { a.keepGood(ctx) })
 	defer following.Wait()
 	wait := a.beginLoops(ctx)
 	defer wait()
@@ -205,6 +207,7 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	began := time.Now()
 	known := memories{}
 	found := a.compileAll(a.sources.Paths(), known.of)
+	kept := a.recall(ctx, found)
 	pushed, err := a.loadPushed(ctx)
 	if err != nil {
 		return nil, err
@@ -212,7 +215,7 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	found = append(found, pushed...)
 	if a.options.AutoRouting {
 		routing := &a.options.Settings.Routing
-		*routing = DecideRouting(projectsOf(found, a.options.Label), *routing)
+		*routing = DecideRouting(projectsOf(slices.Concat(kept, found), a.options.Label), *routing)
 		a.log.Info("routing decided", "mode", routingMode(*routing))
 	}
 	listeners, clusters := translate.Static(a.options.Settings)
@@ -221,14 +224,13 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	}
 	a.labels.static = clusters
 	d := newDesk(a, known)
-	if err := d.deliver(found); err != nil {
-		return nil, err
+	for _, these := range [][]compiled{kept, found} { // why first: what is refused leaves what is served
+		if err := d.deliver(these); err != nil {
+			return nil, err
+		}
+		a.settle(ctx)
 	}
-	var group errgroup.Group
-	for _, l := range a.known() {
-		group.Go(func() error { l.settle(ctx); return nil })
-	}
-	_ = group.Wait() // nothing above returns an error
+	d.sayRecalled(kept)
 	d.handOver()
 	apis := 0
 	for _, l := range a.known() {
@@ -236,6 +238,15 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	}
 	a.log.Info("adapter ready", "projects", len(found), "apis", apis, "labels", len(a.known()), "took", time.Since(began).Round(time.Millisecond))
 	return d, nil
+}
+
+// settle has all labels publish what they have been handed.
+func (a *Adapter) settle(ctx context.Context) {
+	var group errgroup.Group
+	for _, l := range a.known() {
+		group.Go(func() error { l.settle(ctx); return nil })
+	}
+	_ = group.Wait() // nothing above returns an error
 }
 
 // projectsOf are the projects that are for a label.

@@ -29,6 +29,7 @@ type compiled struct {
 	revisions []string // of project.APIs: digests of their content
 	problems  []model.Problem
 	due       time.Time // when it comes out otherwise by itself; zero: never
+	kept      time.Time // when it was kept; zero: it is what its source has
 }
 
 // memories are, by path, what is known from the last time: what has not changed is not compiled again. Nil remembers
@@ -120,11 +121,16 @@ func (a *Adapter) compile(path string, m *memory) compiled {
 		return unreadable(path, err)
 	}
 	defer closer.Close() //nolint:errcheck // it was only read
+	return a.compileFiles(path, nameAt(path), files, m)
+}
+
+// nameAt is the name of a project at a path that says none.
+func nameAt(path string) string {
 	name := strings.TrimSuffix(filepath.Base(filepath.Clean(path)), ".zip")
 	if abs, err := filepath.Abs(path); err == nil && (name == "." || name == "..") {
 		name = filepath.Base(abs)
 	}
-	return a.compileFiles(path, name, files, m)
+	return name
 }
 
 // compilePushed compiles what is committed of a pushed project.
@@ -151,8 +157,10 @@ func (a *Adapter) compileFiles(path, name string, files fs.FS, m *memory) compil
 		Name: name, Environment: a.options.Environment, Lookup: a.options.Lookup, Settings: a.options.Settings,
 		OwnAddresses: a.options.OwnAddresses, AllowBackends: a.options.AllowBackends, Cache: &m.cache,
 	})
+	now := time.Now()
+	c.problems = slices.Concat(c.problems, project.Ended(c.project.APIs, now))
 	c.project.APIs = slices.Clone(c.project.APIs) // why: the cache has them, too
-	c.revisions, c.due = m.revise(c.project.APIs, time.Now())
+	c.revisions, c.due = m.revise(c.project.APIs, now)
 	return c
 }
 

@@ -114,6 +114,7 @@ func (d *desk) deliver(found []compiled) error {
 			return err
 		}
 	}
+	var moved []string // what the keeper is to look at
 	handed := map[string][]compiled{}
 	joined := map[string]int{} // by label: how many projects more than before
 	for _, c := range found {
@@ -142,12 +143,16 @@ func (d *desk) deliver(found []compiled) error {
 		if c.gone {
 			d.forget(c.path)
 		}
+		if _, pushed := pushedName(c.path); !pushed && !c.refused() && c.kept.IsZero() {
+			moved = append(moved, c.path)
+		}
 	}
 	for _, label := range slices.Sorted(maps.Keys(handed)) {
 		if err := d.hand(label, handed[label], joined[label]); err != nil {
 			return err
 		}
 	}
+	d.keeper.note(moved, time.Now())
 	return nil
 }
 
@@ -248,6 +253,9 @@ func (d *desk) report(c compiled) {
 func (d *desk) nameOf(c compiled) string {
 	if name, pushed := pushedName(c.path); pushed {
 		return name
+	}
+	if name := d.names.nameOf(c.path); name != "" && c.refused() {
+		return name // what is served of it is served under this one
 	}
 	if name := c.project.Name; name != "" {
 		return name

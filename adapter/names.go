@@ -101,6 +101,13 @@ func (w *again) take() []string {
 	return paths
 }
 
+// nameOf is the name that a path has; "" is none.
+func (r *register) nameOf(path string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.names[path]
+}
+
 // owner is the path that has a name; "" is none.
 func (r *register) owner(name string) string {
 	r.mu.Lock()

@@ -29,6 +29,7 @@ type Store interface {
 	Revisions(ctx context.Context, name string) ([]store.Revision, error)
 	Archive(ctx context.Context, digest string) ([]byte, error)
 	Backup(ctx context.Context, w io.Writer) error
+	Keeping
 }
 
 // pushes is what all pushes share.
