@@ -18,6 +18,7 @@ type Register struct {
 	log  *slog.Logger
 	now  func() time.Time
 	held atomic.Pointer[table]
+	seen stamp // of what is held; it is older rather than newer
 }
 
 // table is the file, by what callers present.
@@ -32,6 +33,7 @@ func Open(path string, log *slog.Logger, now func() time.Time) (*Register, error
 	if r.now == nil {
 		r.now = time.Now
 	}
+	r.seen = stampOf(path)
 	t, err := r.read()
 	if err != nil {
 		return nil, err
@@ -59,11 +61,11 @@ func (r *Register) read() (*table, error) {
 	return t, nil
 }
 
-// Follow reads the file again whenever it has changed, until ctx is done. It looks each second.
+// Follow reads the file again whenever it has changed since it was opened, until ctx is done. It looks each second.
 func (r *Register) Follow(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	last, told := stampOf(r.path), ""
+	told := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,7 +73,7 @@ func (r *Register) Follow(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := stampOf(r.path)
-		if now == last {
+		if now == r.seen {
 			continue
 		}
 		t, err := r.read()
@@ -80,9 +82,9 @@ func (r *Register) Follow(ctx context.Context) {
 				told = err.Error()
 				r.log.Error("the tokens file has changed and is rejected; who was admitted before still is", "err", err)
 			}
-			continue // why not last = now: one that was being written is read again
+			continue // why not r.seen = now: one that was being written is read again
 		}
-		last, told = now, ""
+		r.seen, told = now, ""
 		r.held.Store(t)
 		r.log.Info("the tokens file has changed", "tokens", len(t.tokens), "certificates", len(t.certificates))
 	}

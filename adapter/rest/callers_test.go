@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -86,8 +87,14 @@ func TestLabels(t *testing.T) {
 		}
 	}
 	l.gateway.projects = []adapter.ProjectInfo{shop()}
-	if a := l.ask("guest", "GET", "/projects/shop", ""); a.StatusCode != http.StatusNotFound {
-		t.Errorf("a guest sees a project of another label: %d", a.StatusCode)
+	l.gateway.rollouts = map[string]adapter.RolloutInfo{"shop": {ID: "shop", Project: "shop", Author: "ci"}}
+	l.gateway.archives = map[uint64][]byte{7: []byte(body)}
+	l.gateway.labels = []string{"default"}
+	for _, path := range []string{"/projects/%s", "/projects/%s/archive", "/rollouts/%s"} { // what is not there looks as what is not his
+		there, not := l.ask("guest", "GET", fmt.Sprintf(path, "shop"), ""), l.ask("guest", "GET", fmt.Sprintf(path, "none"), "")
+		if there.StatusCode != http.StatusNotFound || strings.ReplaceAll(there.refusal(t).Detail, "shop", "none") != not.refusal(t).Detail {
+			t.Errorf("a guest is told %s and %s", there.body, not.body)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package rest_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -95,5 +96,16 @@ func TestMethods(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer "+l.tokens["admin"])
 	if a := l.send(r); a.StatusCode != http.StatusNotFound || !strings.Contains(string(a.body), "/api/v1/openapi.yaml") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
+
+// TestStarting: before there is an adapter, the answer is one of this API's, too.
+func TestStarting(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	rest.Starting(w)
+	r := answer{w.Result(), w.Body.Bytes()}.refusal(t)
+	if w.Code != 503 || r.Code != "unavailable" || r.Instance == "" || w.Header().Get("Retry-After") != "1" || w.Header().Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%d %+v", w.Code, r)
 	}
 }

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"net/http"
 	"regexp"
 
@@ -28,11 +29,20 @@ func (c *call) seen() (adapter.ProjectInfo, error) {
 	}
 	p, err := c.Gateway.Project(c.r.Context(), name)
 	if err == nil && !c.caller.Grants.Sees(p.Labels...) {
-		err = unseen("project", name) // why not 403: that it is there is not for everybody either
+		err = unseen("project", name)
 	}
-	return p, err
+	return p, c.hide(err, "project", name)
 }
 
+// hide makes one that is not there look like one that the caller may not see.
+func (c *call) hide(err error, kind, name string) error {
+	if p := new(adapter.PushError); errors.As(err, &p) && p.Reason == adapter.Unknown && !c.caller.Grants.Sees() {
+		return unseen(kind, name)
+	}
+	return err
+}
+
+// unseen is not 403: that it is there is not for everybody either.
 func unseen(kind, name string) error {
 	return refuse(http.StatusNotFound, string(adapter.Unknown), "there is no %s %.300s among what you may see", kind, name)
 }
@@ -87,7 +97,7 @@ func (c *call) getArchive() error {
 	}
 	archive, revision, err := c.Gateway.Archive(c.r.Context(), name, number)
 	if err != nil {
-		return err
+		return c.hide(err, "revision of", name)
 	}
 	if !c.caller.Grants.Sees(revision.Labels...) { // why not the project's: it may have had others then
 		return unseen("revision of", name)
@@ -107,7 +117,7 @@ func (c *call) listRevisions() error {
 	}
 	revisions, err := c.Gateway.Revisions(c.r.Context(), name)
 	if err != nil {
-		return err
+		return c.hide(err, "project", name)
 	}
 	list := api.RevisionList{Revisions: []api.Revision{}}
 	for _, r := range revisions {

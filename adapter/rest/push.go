@@ -146,14 +146,15 @@ func (s *Server) releaseAfter(ctx context.Context, id string, release func()) {
 }
 
 func (c *call) getRollout() error {
-	r, err := c.Gateway.Rollout(c.r.Context(), c.params["id"])
+	id := c.params["id"]
+	r, err := c.Gateway.Rollout(c.r.Context(), id)
 	if err != nil {
-		return err
+		return c.hide(err, "rollout", id)
 	}
 	if r.Author != c.caller.Name && !c.caller.Grants.Sees() {
 		p, err := c.Gateway.Project(c.r.Context(), r.Project)
 		if err != nil || !c.caller.Grants.Sees(p.Labels...) {
-			return unseen("rollout", r.ID)
+			return unseen("rollout", id)
 		}
 	}
 	return c.answer(http.StatusOK, rolloutOf(r))
