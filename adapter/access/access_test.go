@@ -229,14 +229,15 @@ func TestFollow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); r.Follow(ctx) }()
-	t.Cleanup(func() { stop(); <-done })
+	// What changes before it is followed is not missed.
 	fresh, err := access.Create(path, "new", grants(t, "viewer"), time.Time{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Follow(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
 	fixture.WaitFor(t, "the new token", func() bool { _, ok := r.Token(fresh); return ok })
 	good, err := os.ReadFile(path)
 	if err != nil {
