@@ -68,7 +68,7 @@ func (a *Adapter) Push(ctx context.Context, p Push) (Outcome, error) {
 	one, err := a.preparePush(ctx, p, deploying)
 	if err != nil {
 		a.pushes.observe(one, err)
-		return one.outcome(), err
+		return one.outcome(), one.explained(err)
 	}
 	defer one.end()
 	out, err := one.carry()
@@ -85,7 +85,8 @@ func (a *Adapter) Begin(ctx context.Context, p Push) (Outcome, error) {
 	}
 	one, err := a.preparePush(context.WithoutCancel(ctx), p, deploying)
 	if err != nil {
-		return one.outcome(), err
+		a.pushes.observe(one, err)
+		return one.outcome(), one.explained(err)
 	}
 	switch {
 	case one.unchanged():
@@ -106,6 +107,17 @@ func (a *Adapter) Begin(ctx context.Context, p Push) (Outcome, error) {
 		a.pushes.observe(one, err)
 	}()
 	return one.outcome(), nil
+}
+
+// explained is an error with how far the push came.
+func (p *push) explained(err error) error {
+	failed := new(PushError)
+	if !errors.As(err, &failed) {
+		return err
+	}
+	told := *failed // why a copy: some are everybody's
+	told.Outcome = p.outcome()
+	return &told
 }
 
 // preparePush does what needs no gateway: it reads, compiles and judges. The push has its project's turn until its end.
@@ -137,7 +149,7 @@ func (a *Adapter) preparePush(ctx context.Context, p Push, purpose purpose) (*pu
 		return one, &PushError{Reason: Busy, Words: "another push of " + p.Project + " took all the time there was; try again"}
 	}
 	one.turn = turn
-	steps := []func() error{one.look, one.read, one.compile, one.permit, one.claimName, one.gate}
+	steps := []func() error{one.look, one.read, one.compile, one.permit, one.agree, one.claimName, one.gate}
 	if purpose == comparing {
 		steps = []func() error{one.look, one.read, one.compile, one.permit}
 	}
@@ -162,13 +174,23 @@ func (p *push) end() {
 	p.adapter.pushes.leave(p.Project, p.turn)
 }
 
-// look reads what there is, and whether it may be replaced.
+// look reads what there is.
 func (p *push) look() error {
 	var err error
 	p.before, err = p.adapter.pushes.store.Project(p.ctx, p.Project)
 	if err != nil && !errors.Is(err, store.ErrUnknown) {
 		return storeError(err)
 	}
+	current := p.before.Current
+	if p.undeploys && current.Digest == "" {
+		return &PushError{Reason: Unknown, Words: "no project " + p.Project + " was pushed"}
+	}
+	p.info.set(func(o *Outcome) { o.Revision, o.Created = current.Number, current.Digest == "" })
+	return nil
+}
+
+// agree says whether what there is may be replaced. It is asked after permit: not everybody may know what there is.
+func (p *push) agree() error {
 	current := p.before.Current
 	there := current.Digest != ""
 	switch {
@@ -178,10 +200,7 @@ func (p *push) look() error {
 		return &PushError{Reason: Outdated, Words: fmt.Sprintf("%s is not there, and revision %d was to be replaced", p.Project, p.IfRevision)}
 	case p.IfRevision != 0 && p.IfRevision != current.Number:
 		return &PushError{Reason: Outdated, Words: fmt.Sprintf("%s has revision %d by now, and not %d", p.Project, current.Number, p.IfRevision)}
-	case p.undeploys && !there:
-		return &PushError{Reason: Unknown, Words: "no project " + p.Project + " was pushed"}
 	}
-	p.info.set(func(o *Outcome) { o.Revision, o.Created = current.Number, !there })
 	return nil
 }
 

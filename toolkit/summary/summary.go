@@ -145,7 +145,7 @@ func (g *Gateway) Write(w io.Writer) error {
 		}
 		g.writeAPI(&b, a)
 	}
-	fmt.Fprintf(&b, "\n  management  %s  (/healthz, /readyz, /metrics)\n", g.Management)
+	fmt.Fprintf(&b, "\n  management  %s  (/api/v1, /healthz, /readyz, /metrics)\n", g.Management)
 	fmt.Fprintf(&b, "  data        %s\n", g.DataDir)
 	for _, warning := range g.Warnings {
 		fmt.Fprintf(&b, "\n  warning: %s", warning)

@@ -64,7 +64,7 @@ Postern 1.2.3 with Envoy 1.40.0 serves 1 API.
   petstore/1.0.0  http://127.0.0.1:9090/petstore/1.0.0
     3 operations, 2 with a token, 1 open; limits: gold (5000 in 1m), few (2 in 24h)
 
-  management  http://127.0.0.1:9843  (/healthz, /readyz, /metrics)
+  management  http://127.0.0.1:9843  (/api/v1, /healthz, /readyz, /metrics)
   data        /data
 
   warning: one
