@@ -214,8 +214,40 @@ func (l *loop) rejected(ctx context.Context, r publish.Result) {
 		rest = l.unblocked(l.rejectedSteps(r)) // what was refused goes on having what it has
 	}
 	rest, delta := l.plan(rest)
+	if len(rest) > 0 && !l.unhindered(f, &delta) {
+		l.retry(f, rest)
+		rest, delta = nil, translate.Delta{}
+	}
 	f.lost = len(rest) == 0
 	l.launch(ctx, rest, delta) // of nothing: what was published is taken back
+}
+
+// unhindered says that nothing is in the way of what is left of a flight. A push may be: with less, the flight may remove a
+// cluster that it was to leave where it is, and that the push counts on.
+func (l *loop) unhindered(f *flight, rest *translate.Delta) bool {
+	for _, d := range f.held {
+		l.locks.unlock(d)
+	}
+	free := l.locks.free(rest)
+	for _, d := range f.held {
+		l.locks.lock(d)
+	}
+	return free
+}
+
+// retry has what is left of a flight tried anew, once the flight is taken back.
+func (l *loop) retry(f *flight, rest []step) {
+	a := attempt{}
+	for _, s := range rest {
+		a.refs = append(a.refs, s.ref)
+	}
+	if f.withdraw {
+		a = attempt{withdraw: map[ref]string{}}
+		for _, s := range rest {
+			a.withdraw[s.ref] = l.live[s.ref.id].revision.revision
+		}
+	}
+	l.queue = append(l.queue, a)
 }
 
 // rejectedSteps refuses the steps that a rejection points at, or lets them be tried apart where it
