@@ -152,7 +152,8 @@ func TestDeploy(t *testing.T) {
 // TestDeployValidatesHere: what is wrong anyhow is not sent; what the server knows better is.
 func TestDeployValidatesHere(t *testing.T) {
 	t.Parallel()
-	server := newFake(t, map[string]fakeAnswer{"PUT /projects/bad": {200, servedAnswer}, "PUT /projects/elsewhere": {200, servedAnswer}})
+	served := func(name string) string { return strings.Replace(servedAnswer, "shop", name, 1) }
+	server := newFake(t, map[string]fakeAnswer{"PUT /projects/bad": {200, served("bad")}, "PUT /projects/elsewhere": {200, served("elsewhere")}})
 	bad := projectAt(t, "bad", strings.Replace(definition, "get:", "git:", 1))
 	if code, out, _ := typed("deploy", bad, "--server", server.url); code != exitBadInput || !strings.Contains(out, "pets.yaml:") || len(server.asked) > 0 {
 		t.Errorf("it ends with %d, asks %q: %s", code, server.asked, out)

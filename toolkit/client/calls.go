@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/postern-gateway/postern/adapter/diff"
@@ -40,7 +41,7 @@ func Bytes(b []byte) Archive {
 
 // Put serves a project. The rollout is the id of one that goes on: then there is no outcome yet.
 func (c *Client) Put(ctx context.Context, name string, archive Archive, p Push) (o api.Outcome, rollout string, err error) {
-	return c.push(ctx, p, call{
+	return c.push(ctx, name, p, call{
 		method: http.MethodPut, path: "/projects/" + url.PathEscape(name), body: archive.body, header: http.Header{"Content-Type": {"application/zip"}},
 		again: p.Revision == 0, // why: the same content is the same revision, but no longer the one it was to replace
 	})
@@ -48,7 +49,7 @@ func (c *Client) Put(ctx context.Context, name string, archive Archive, p Push) 
 
 // Delete serves nothing of a project any longer.
 func (c *Client) Delete(ctx context.Context, name string, p Push) (o api.Outcome, rollout string, err error) {
-	return c.push(ctx, p, call{method: http.MethodDelete, path: "/projects/" + url.PathEscape(name)})
+	return c.push(ctx, name, p, call{method: http.MethodDelete, path: "/projects/" + url.PathEscape(name)})
 }
 
 // RollBack serves an earlier revision of a project.
@@ -57,13 +58,13 @@ func (c *Client) RollBack(ctx context.Context, name string, revision uint64, p P
 	if err != nil {
 		return o, "", err
 	}
-	return c.push(ctx, p, k)
+	return c.push(ctx, name, p, k)
 }
 
 // slack is for what a push needs beside the wait for gateways: the way there, compiling, and taking it back.
 const slack = time.Minute
 
-func (c *Client) push(ctx context.Context, p Push, k call) (o api.Outcome, rollout string, err error) {
+func (c *Client) push(ctx context.Context, name string, p Push, k call) (o api.Outcome, rollout string, err error) {
 	k.query = url.Values{}
 	k.patience = 10 * time.Minute // the server's own bound is not known
 	if p.Wait != 0 {
@@ -95,10 +96,19 @@ func (c *Client) push(ctx context.Context, p Push, k call) (o api.Outcome, rollo
 	if _, err := c.do(ctx, k, &answer); err != nil {
 		return o, "", err
 	}
-	if answer.Location != "" {
+	switch {
+	case answer.Location != "" && answer.Rollout != "":
 		return o, answer.Rollout, nil
+	case answer.Project != name || !answer.Committed && !p.DryRun:
+		return o, "", c.stranger("it does not say that " + name + " is served")
 	}
 	return answer.Outcome, "", nil
+}
+
+// stranger is the error of an answer that is good for somebody, but is none of an adapter. Whoever took it for one would tell a
+// pipeline that all is well.
+func (c *Client) stranger(why string) error {
+	return &Error{Kind: Foreign, Words: fmt.Sprintf("%s does not answer as an adapter does: %s; does --server name one?", c.server, why)}
 }
 
 // Diff says what a push would change.
@@ -107,6 +117,9 @@ func (c *Client) Diff(ctx context.Context, name string, archive Archive) (r diff
 		method: http.MethodPost, path: "/projects/" + url.PathEscape(name) + "/diff", body: archive.body, again: true,
 		header: http.Header{"Content-Type": {"application/zip"}}, patience: 2 * time.Minute,
 	}, &r)
+	if err == nil && r.Project != name {
+		return r, c.stranger("it does not say what would change of " + name)
+	}
 	return r, err
 }
 
@@ -119,6 +132,9 @@ func (c *Client) Projects(ctx context.Context) ([]api.Project, error) {
 func (c *Client) Revisions(ctx context.Context, name string) ([]api.Revision, error) {
 	var l api.RevisionList
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/projects/" + url.PathEscape(name) + "/revisions", again: true}, &l)
+	if err == nil && l.Revisions == nil {
+		return nil, c.stranger("it has no list of revisions")
+	}
 	return l.Revisions, err
 }
 
@@ -187,6 +203,9 @@ func (c *Client) API(ctx context.Context, name, version string) (a api.APIDetail
 func (c *Client) Gateways(ctx context.Context) (*gateways.Report, error) {
 	r := new(gateways.Report)
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/gateways", again: true}, r)
+	if err == nil && r.Gateways == nil {
+		return nil, c.stranger("it has no list of gateways")
+	}
 	return r, err
 }
 
@@ -225,6 +244,9 @@ func pages[L, T any](ctx context.Context, c *Client, path string, query url.Valu
 		header, err := c.do(ctx, call{method: http.MethodGet, path: path, query: query, again: true}, &page)
 		if err != nil {
 			return nil, err
+		}
+		if of(page) == nil {
+			return nil, c.stranger("it has no list of " + strings.TrimPrefix(path, "/"))
 		}
 		all = append(all, of(page)...)
 		next, more, err := next(header)

@@ -74,6 +74,37 @@ func TestPushSaysWhatIsAsked(t *testing.T) {
 	}
 }
 
+// Whatever answers with JSON might stand where --server points; nobody may be told that it has taken something.
+func TestAnswersOfSomethingElse(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for name, call := range map[string]func(c *Client) error{
+		"put": func(c *Client) error { _, _, err := c.Put(ctx, "shop", Bytes([]byte("zip")), Push{}); return err },
+		"dry run": func(c *Client) error {
+			_, _, err := c.Put(ctx, "shop", Bytes([]byte("zip")), Push{DryRun: true})
+			return err
+		},
+		"delete":    func(c *Client) error { _, _, err := c.Delete(ctx, "shop", Push{}); return err },
+		"roll back": func(c *Client) error { _, _, err := c.RollBack(ctx, "shop", 1, Push{}); return err },
+		"diff":      func(c *Client) error { _, err := c.Diff(ctx, "shop", Bytes([]byte("zip"))); return err },
+		"projects":  func(c *Client) error { _, err := c.Projects(ctx); return err },
+		"apis":      func(c *Client) error { _, err := c.APIs(ctx, Filter{}); return err },
+		"revisions": func(c *Client) error { _, err := c.Revisions(ctx, "shop"); return err },
+		"gateways":  func(c *Client) error { _, err := c.Gateways(ctx); return err },
+	} {
+		for _, text := range []string{`{}`, `{"project":"other","committed":true}`, `{"id":1,"name":"Rex"}`} {
+			c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, text) })
+			if err := call(c); kindOf(err) != Foreign {
+				t.Errorf("%s: %s: %v", name, text, err)
+			}
+		}
+	}
+	c, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, `{"project":"shop","committed":false}`) })
+	if _, _, err := c.Put(ctx, "shop", Bytes([]byte("zip")), Push{}); kindOf(err) != Foreign {
+		t.Errorf("not committed: %v", err)
+	}
+}
+
 func TestPushThatGoesOn(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -238,7 +269,7 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, `{"adapter":"v1"}`) })} //nolint:gosec // a test's
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, `{"adapter":"v1","gateways":[]}`) })} //nolint:gosec // a test's
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Close() })
 	if r, err := ask(t, Options{Server: "unix:" + path}).Gateways(t.Context()); err != nil || r.Adapter != "v1" {
