@@ -29,6 +29,8 @@ type Push struct {
 	// IfRevision is the only revision that may be replaced; 0 is any. IfNone: nothing may be replaced.
 	IfRevision uint64
 	IfNone     bool
+	// AllowBreaking has it served though it breaks consumers of what is served, whatever pushes.breaking says.
+	AllowBreaking bool
 	// Allowed is asked about the labels of the project, now and before, as soon as they are known; nil: anybody may.
 	// Push returns its error as it is.
 	Allowed func(labels []string) error
