@@ -278,7 +278,7 @@ func TestPushesOfOtherProjectsDoNotWait(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if all, more, err := p.Projects(context.Background(), "p04", 10); err != nil || !more || len(all) != 10 || all[0].Name != "p05" {
+	if all, more, err := p.Projects(context.Background(), "p04", 10, nil); err != nil || !more || len(all) != 10 || all[0].Name != "p05" {
 		t.Errorf("a page: %d, %v, %v", len(all), more, err)
 	}
 }

@@ -89,29 +89,40 @@ func (a *Adapter) Rollout(ctx context.Context, id string) (RolloutInfo, error) {
 	return info, nil
 }
 
-// Projects are those of all sources that come after a name, by name, at most limit of them.
-func (a *Adapter) Projects(ctx context.Context, after string, limit int) (projects []ProjectInfo, more bool, err error) {
+// Projects are those of all sources that come after a name, by name and path: of at most limit names, and then all there
+// are of each. Those of labels that visible says no to are left out; nil: none are. It fails when ctx is done.
+func (a *Adapter) Projects(ctx context.Context, after string, limit int, visible func(labels []string) bool) (projects []ProjectInfo, more bool, err error) {
 	if !a.Started() {
 		return nil, false, errStarting
 	}
-	all := a.board.all()
-	all = slices.DeleteFunc(all, func(s ProjectStatus) bool { return s.Name <= after })
-	slices.SortFunc(all, func(x, y ProjectStatus) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Path, y.Path)) })
-	if limit > 0 && len(all) > limit {
-		n := limit
-		for n < len(all) && all[n].Name == all[n-1].Name { // why: the next page begins after a name
-			n++
+	for names := 0; ctx.Err() == nil; {
+		page := a.board.after(after, stride)
+		for _, name := range page {
+			found := a.board.at(name)
+			if visible != nil {
+				found = slices.DeleteFunc(found, func(s ProjectStatus) bool { return !visible(s.Labels) })
+			}
+			if len(found) == 0 {
+				continue
+			}
+			if names == limit {
+				return projects, true, nil
+			}
+			names++
+			for _, s := range found {
+				info, err := a.projectInfo(ctx, s)
+				if err != nil {
+					return nil, false, err
+				}
+				projects = append(projects, info)
+			}
 		}
-		more, all = n < len(all), all[:n]
-	}
-	for _, s := range all {
-		info, err := a.projectInfo(ctx, s)
-		if err != nil {
-			return nil, false, err
+		if len(page) < stride {
+			return projects, false, nil
 		}
-		projects = append(projects, info)
+		after = page[len(page)-1]
 	}
-	return projects, more, nil
+	return nil, false, ctx.Err()
 }
 
 // Project is one of them. Its error is a *PushError.

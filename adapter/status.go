@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -56,6 +57,7 @@ type Status struct {
 type board struct {
 	mu     sync.Mutex
 	apis   map[string]map[string]APIStatus // by path and id
+	ids    index
 	states map[State]int                   // how many APIs there are of each
 	scopes map[string]int                  // operations of the scopes that have too many
 }
@@ -74,6 +76,32 @@ func (b *board) api(r ref, s APIStatus) {
 	}
 	b.states[s.State]++
 	b.apis[r.path][r.id] = s
+	b.ids.add(r.id, r.path)
+}
+
+// at are the statuses of an id's APIs, by path.
+func (b *board) at(id string) []APIStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []APIStatus
+	for _, path := range b.ids.paths[id] {
+		all = append(all, b.apis[path][id])
+	}
+	return all
+}
+
+// after are at most limit ids that come after one.
+func (b *board) after(id string, limit int) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ids.after(id, limit)
+}
+
+// count is how many APIs there are of each state.
+func (b *board) count() map[State]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.states)
 }
 
 // get is an API's status.
@@ -97,6 +125,7 @@ func (b *board) without(r ref) {
 	if old, there := b.apis[r.path][r.id]; there {
 		b.states[old.State]--
 	}
+	b.ids.remove(r.id, r.path)
 	if delete(b.apis[r.path], r.id); len(b.apis[r.path]) == 0 {
 		delete(b.apis, r.path)
 	}
@@ -136,6 +165,7 @@ func (b *board) all() []APIStatus {
 type projectBoard struct {
 	mu       sync.Mutex
 	projects map[string]ProjectStatus // by path
+	names    index
 }
 
 func (b *projectBoard) put(s ProjectStatus) {
@@ -144,22 +174,45 @@ func (b *projectBoard) put(s ProjectStatus) {
 	if b.projects == nil {
 		b.projects = map[string]ProjectStatus{}
 	}
+	if old, there := b.projects[s.Path]; there && old.Name != s.Name {
+		b.names.remove(old.Name, s.Path)
+	}
+	b.names.add(s.Name, s.Path)
 	b.projects[s.Path] = s
 }
 
 func (b *projectBoard) without(path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if old, there := b.projects[path]; there {
+		b.names.remove(old.Name, path)
+	}
 	delete(b.projects, path)
 }
 
 // named are those of a name: of several, the one that is served first.
 func (b *projectBoard) named(name string) []ProjectStatus {
-	found := slices.DeleteFunc(b.all(), func(s ProjectStatus) bool { return s.Name != name })
-	slices.SortFunc(found, func(x, y ProjectStatus) int {
-		return cmp.Or(cmp.Compare(rankOf(x.State), rankOf(y.State)), cmp.Compare(x.Path, y.Path))
-	})
+	found := b.at(name)
+	slices.SortStableFunc(found, func(x, y ProjectStatus) int { return cmp.Compare(rankOf(x.State), rankOf(y.State)) })
 	return found
+}
+
+// at are those of a name, by path.
+func (b *projectBoard) at(name string) []ProjectStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []ProjectStatus
+	for _, path := range b.names.paths[name] {
+		found = append(found, b.projects[path])
+	}
+	return found
+}
+
+// after are at most limit names that come after one.
+func (b *projectBoard) after(name string, limit int) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.names.after(name, limit)
 }
 
 func rankOf(s State) int { return slices.Index([]State{Live, Stale, Rejected}, s) }
@@ -194,6 +247,75 @@ func (a *Adapter) Status() Status {
 	})
 	return s
 }
+
+// stride is how many names are looked at before others get the lock, and before it is asked whether anybody still waits.
+const stride = 1000
+
+// APIs are those that wanted says yes to and whose id comes after one, by id, path and label: of at most limit ids, and
+// then all that there is of each. A negative limit is none. It fails when ctx is done.
+func (a *Adapter) APIs(ctx context.Context, after string, limit int, wanted func(APIStatus) bool) (apis []APIStatus, more bool, err error) {
+	boards := a.known()
+	for ids := 0; ctx.Err() == nil; {
+		page := nextIDs(boards, after)
+		for _, id := range page {
+			found := slices.DeleteFunc(apisAt(boards, id), func(s APIStatus) bool { return !wanted(s) })
+			if len(found) == 0 {
+				continue
+			}
+			if ids == limit {
+				return apis, true, nil
+			}
+			ids++
+			apis = append(apis, found...)
+		}
+		if len(page) < stride {
+			return apis, false, nil
+		}
+		after = page[len(page)-1]
+	}
+	return nil, false, ctx.Err()
+}
+
+// nextIDs are the ids of APIs of all labels that come after one, at most stride of them.
+func nextIDs(boards []*label, after string) []string {
+	var ids []string
+	for _, l := range boards {
+		ids = append(ids, l.board.after(after, stride)...)
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	return ids[:min(stride, len(ids))]
+}
+
+// API is what there is of an API's id, by path and label.
+func (a *Adapter) API(id string) []APIStatus { return apisAt(a.known(), id) }
+
+func apisAt(boards []*label, id string) []APIStatus {
+	var found []APIStatus
+	for _, l := range boards {
+		found = append(found, l.board.at(id)...)
+	}
+	slices.SortStableFunc(found, func(x, y APIStatus) int { return cmp.Compare(x.Path, y.Path) })
+	return found
+}
+
+// LabelStatus is one label that is in use.
+type LabelStatus struct {
+	Name string
+	APIs map[State]int // how many there are of each
+}
+
+// Labels are those in use, by name.
+func (a *Adapter) Labels() []LabelStatus {
+	var all []LabelStatus
+	for _, l := range a.known() {
+		all = append(all, LabelStatus{l.name, l.board.count()})
+	}
+	return all
+}
+
+// Gateways are those of all labels.
+func (a *Adapter) Gateways() []publish.Gateway { return a.gateways() }
 
 // Serving says that an Envoy is connected and every gateway has everything that is committed.
 func (a *Adapter) Serving() bool {

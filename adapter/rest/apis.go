@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/model"
@@ -22,11 +23,11 @@ func (f found) key() string { return f.Name + "/" + f.Version + " " + f.Project 
 // rank puts the states in order, the best first.
 var rank = map[api.APIState]int{api.APIStateLive: 0, api.APIStateStale: 1, api.APIStateRejected: 2}
 
-// apis are all that the caller may see, of which wanted says yes, sorted. An API is as well off as where it is worst off.
-func (c *call) apis(wanted func(adapter.APIStatus) bool) []*found {
+// gather puts together what the caller may see of these, sorted. An API is as well off as where it is worst off.
+func (c *call) gather(statuses []adapter.APIStatus) []*found {
 	byKey := map[string]*found{}
-	for _, s := range c.Gateway.Status().APIs {
-		if !c.caller.Grants.Sees(s.Label) || !wanted(s) {
+	for _, s := range statuses {
+		if !c.caller.Grants.Sees(s.Label) {
 			continue
 		}
 		name, version := cutID(s)
@@ -63,6 +64,9 @@ func cutID(s adapter.APIStatus) (name, version string) {
 	return s.ID, ""
 }
 
+// pageAtLeast is how many APIs are asked for at a time, though fewer are to be listed: not all may be of the wanted state.
+const pageAtLeast = 100
+
 func (c *call) listAPIs() error {
 	limit, err := c.limit()
 	if err != nil {
@@ -72,32 +76,40 @@ func (c *call) listAPIs() error {
 	if c.query.Has("state") && !state.Valid() {
 		return badRequest("state is %.20q, and must be live, stale or rejected", string(state))
 	}
-	all := c.apis(func(s adapter.APIStatus) bool {
-		return (label == "" || s.Label == label) && (project == "" || s.Project == project)
-	})
-	if state != "" {
-		all = slices.DeleteFunc(all, func(f *found) bool { return f.State != state })
+	wanted := func(s adapter.APIStatus) bool {
+		return (label == "" || s.Label == label) && (project == "" || s.Project == project) && c.caller.Grants.Sees(s.Label)
 	}
+	var all []*found
 	after := c.query.Get("after")
-	first, _ := slices.BinarySearchFunc(all, after, func(f *found, after string) int {
-		if after == "" || f.key() > after {
-			return 1
+	id, _, _ := strings.Cut(after, " ")
+	if after != "" { // why: the id may have more of them, of other projects
+		all = c.gather(slices.DeleteFunc(c.Gateway.API(id), func(s adapter.APIStatus) bool { return !wanted(s) }))
+		all = slices.DeleteFunc(all, func(f *found) bool { return f.key() <= after || state != "" && f.State != state })
+	}
+	for more := true; more && len(all) <= limit; {
+		var page []adapter.APIStatus
+		if page, more, err = c.Gateway.APIs(c.r.Context(), id, max(limit+1, pageAtLeast), wanted); err != nil {
+			return err
 		}
-		return -1
-	})
+		for _, f := range c.gather(page) {
+			if id = f.Name + "/" + f.Version; state == "" || f.State == state {
+				all = append(all, f)
+			}
+		}
+	}
 	list := api.APIList{Apis: []api.API{}}
-	for _, f := range all[first:min(first+limit, len(all))] {
+	for _, f := range all[:min(limit, len(all))] {
 		list.Apis = append(list.Apis, f.API)
 	}
-	if end := first + limit; end < len(all) {
-		c.next(all[end-1].key())
+	if len(all) > limit {
+		c.next(all[limit-1].key())
 	}
 	return c.answer(http.StatusOK, list)
 }
 
 func (c *call) getAPI() error {
 	id := c.params["name"] + "/" + c.params["version"]
-	all := c.apis(func(s adapter.APIStatus) bool { return s.ID == id })
+	all := c.gather(c.Gateway.API(id))
 	if len(all) == 0 {
 		return unseen("API", id)
 	}

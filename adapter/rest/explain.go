@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/access"
 	"github.com/postern-gateway/postern/adapter/explain"
 	"github.com/postern-gateway/postern/adapter/rest/api"
@@ -66,11 +67,12 @@ func (c *call) labelOf(said string) (string, error) {
 		return c.Label, nil
 	}
 	var labels []string
-	status := c.Gateway.Status()
-	for _, a := range status.APIs {
-		labels = append(labels, a.Label)
+	for _, l := range c.Gateway.Labels() {
+		if l.APIs[adapter.Live]+l.APIs[adapter.Stale]+l.APIs[adapter.Rejected] > 0 {
+			labels = append(labels, l.Name)
+		}
 	}
-	for _, g := range status.Gateways {
+	for _, g := range c.Gateway.Gateways() {
 		labels = append(labels, g.Label)
 	}
 	slices.Sort(labels)

@@ -2,14 +2,17 @@ package rest_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +27,7 @@ import (
 	"github.com/postern-gateway/postern/adapter/audit"
 	"github.com/postern-gateway/postern/adapter/diff"
 	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/adapter/rest"
 	"github.com/postern-gateway/postern/adapter/rest/api"
 	"github.com/postern-gateway/postern/test/fixture"
@@ -82,15 +86,16 @@ func (g *gateway) Rollout(_ context.Context, id string) (adapter.RolloutInfo, er
 	return adapter.RolloutInfo{}, unknown("there is no rollout " + id)
 }
 
-func (g *gateway) Projects(_ context.Context, after string, limit int) ([]adapter.ProjectInfo, bool, error) {
+func (g *gateway) Projects(_ context.Context, after string, limit int, visible func([]string) bool) ([]adapter.ProjectInfo, bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var page []adapter.ProjectInfo
+	names := map[string]bool{}
 	for _, p := range g.projects {
-		if p.Name <= after {
+		if p.Name <= after || !visible(p.Labels) {
 			continue
 		}
-		if len(page) == limit {
+		if names[p.Name] = true; len(names) > limit {
 			return page, true, g.err
 		}
 		page = append(page, p)
@@ -146,10 +151,52 @@ func (g *gateway) Diff(_ context.Context, p adapter.Push) (diff.Report, error) {
 	}, g.err
 }
 
-func (g *gateway) Status() adapter.Status {
+func (g *gateway) APIs(_ context.Context, after string, limit int, wanted func(adapter.APIStatus) bool) ([]adapter.APIStatus, bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.status
+	var page []adapter.APIStatus
+	ids := map[string]bool{}
+	all := slices.Clone(g.status.APIs)
+	slices.SortStableFunc(all, func(x, y adapter.APIStatus) int { return cmp.Compare(x.ID, y.ID) })
+	for _, s := range all {
+		if s.ID <= after || !wanted(s) {
+			continue
+		}
+		if ids[s.ID] = true; limit >= 0 && len(ids) > limit {
+			return page, true, nil
+		}
+		page = append(page, s)
+	}
+	return page, false, nil
+}
+
+func (g *gateway) API(id string) []adapter.APIStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(g.status.APIs), func(s adapter.APIStatus) bool { return s.ID != id })
+}
+
+func (g *gateway) Gateways() []publish.Gateway {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.status.Gateways
+}
+
+func (g *gateway) Labels() []adapter.LabelStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	counts := map[string]map[adapter.State]int{}
+	for _, s := range g.status.APIs {
+		if counts[s.Label] == nil {
+			counts[s.Label] = map[adapter.State]int{}
+		}
+		counts[s.Label][s.State]++
+	}
+	var all []adapter.LabelStatus
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, adapter.LabelStatus{Name: name, APIs: counts[name]})
+	}
+	return all
 }
 
 func (g *gateway) CrowdedScopes() []adapter.Crowded { return g.crowded }

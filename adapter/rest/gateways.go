@@ -11,51 +11,30 @@ import (
 )
 
 func (c *call) listGateways() error {
-	status := c.Gateway.Status()
 	list := api.GatewayList{Adapter: c.Version, Gateways: []api.Gateway{}, Labels: []api.Label{}, Hints: []string{}}
-	labels := map[string]*api.Label{}
-	for _, a := range status.APIs {
-		if !c.caller.Grants.Sees(a.Label) {
+	served := map[string]int{}
+	for _, l := range c.Gateway.Labels() {
+		live, stale, rejected := l.APIs[adapter.Live], l.APIs[adapter.Stale], l.APIs[adapter.Rejected]
+		if live+stale+rejected == 0 || !c.caller.Grants.Sees(l.Name) {
 			continue
 		}
-		if labels[a.Label] == nil {
-			labels[a.Label] = &api.Label{Name: a.Label}
-		}
-		count(labels[a.Label], a.State)
+		served[l.Name] = live + stale
+		list.Labels = append(list.Labels, api.Label{Name: l.Name, Live: live, Stale: stale, Rejected: rejected})
 	}
-	for _, g := range status.Gateways {
+	for _, g := range c.Gateway.Gateways() {
 		if !c.caller.Grants.Sees(g.Label) {
 			continue
 		}
-		apis := 0
-		if l := labels[g.Label]; l != nil {
-			apis = l.Live + l.Stale
-		}
 		list.Gateways = append(list.Gateways, api.Gateway{
 			ID: g.ID, Role: g.Role, Label: g.Label, Version: g.Version, State: api.GatewayState(g.State), Detail: g.Words,
-			ConfigAgeSeconds: g.Behind.Seconds(), Lacks: g.Lacks, Apis: apis,
+			ConfigAgeSeconds: g.Behind.Seconds(), Lacks: g.Lacks, Apis: served[g.Label],
 		})
 	}
 	slices.SortFunc(list.Gateways, func(a, b api.Gateway) int {
 		return cmp.Or(cmp.Compare(a.Label, b.Label), cmp.Compare(a.Role, b.Role), cmp.Compare(a.ID, b.ID))
 	})
-	for _, l := range labels {
-		list.Labels = append(list.Labels, *l)
-	}
-	slices.SortFunc(list.Labels, func(a, b api.Label) int { return cmp.Compare(a.Name, b.Name) })
 	list.Hints = c.hints(list.Labels)
 	return c.answer(http.StatusOK, list)
-}
-
-func count(l *api.Label, s adapter.State) {
-	switch s {
-	case adapter.Live:
-		l.Live++
-	case adapter.Stale:
-		l.Stale++
-	case adapter.Rejected:
-		l.Rejected++
-	}
 }
 
 // hints are what is worth looking into.

@@ -163,7 +163,7 @@ func (c *call) legacyUndeploy() error {
 		return badRequest("apiName and version are needed")
 	}
 	id := name + "/" + version
-	all := c.apis(func(s adapter.APIStatus) bool { return s.ID == id })
+	all := c.gather(c.Gateway.API(id))
 	if len(all) == 0 {
 		return unseen("API", id)
 	}
@@ -220,7 +220,11 @@ func (c *call) legacyList() error {
 	list := []legacyAPI{}
 	switch query := c.query.Get("query"); query {
 	case "", "type:http", "type:HTTP":
-		for _, f := range c.apis(func(s adapter.APIStatus) bool { return s.API != nil }) {
+		all, _, err := c.Gateway.APIs(c.r.Context(), "", -1, func(s adapter.APIStatus) bool { return s.API != nil })
+		if err != nil {
+			return err
+		}
+		for _, f := range c.gather(all) {
 			a := legacyAPI{Name: f.Name, Version: f.Version, Type: "HTTP", Context: f.BasePath, Gateways: []string{}}
 			for _, l := range f.Labels {
 				a.Gateways = append(a.Gateways, l.Label)

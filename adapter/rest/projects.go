@@ -52,28 +52,17 @@ func (c *call) listProjects() error {
 	if err != nil {
 		return err
 	}
+	visible := func(labels []string) bool { return c.caller.Grants.Sees(labels...) }
+	page, more, err := c.Gateway.Projects(c.r.Context(), c.query.Get("after"), limit, visible)
+	if err != nil {
+		return err
+	}
 	list := api.ProjectList{Projects: []api.Project{}}
-	after := c.query.Get("after")
-	for more := true; more; {
-		var page []adapter.ProjectInfo
-		if page, more, err = c.Gateway.Projects(c.r.Context(), after, limit); err != nil {
-			return err
-		}
-		for _, p := range page {
-			if len(list.Projects) >= limit && p.Name != after { // why: who has the same name would not come after it
-				c.next(after)
-				return c.answer(http.StatusOK, list)
-			}
-			after = p.Name
-			if c.caller.Grants.Sees(p.Labels...) {
-				list.Projects = append(list.Projects, projectOf(p))
-			}
-		}
-		if len(list.Projects) >= limit && more {
-			c.next(after)
-			break
-		}
-		more = more && len(page) > 0
+	for _, p := range page {
+		list.Projects = append(list.Projects, projectOf(p))
+	}
+	if more {
+		c.next(page[len(page)-1].Name)
 	}
 	return c.answer(http.StatusOK, list)
 }

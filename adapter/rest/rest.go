@@ -19,6 +19,7 @@ import (
 	"github.com/postern-gateway/postern/adapter/audit"
 	"github.com/postern-gateway/postern/adapter/diff"
 	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/internal/jwt"
 	"github.com/postern-gateway/postern/internal/mtls"
 )
@@ -31,15 +32,19 @@ type Gateway interface {
 	// be done there is none.
 	Begin(ctx context.Context, p adapter.Push) (adapter.Outcome, error)
 	Rollout(ctx context.Context, id string) (adapter.RolloutInfo, error)
-	// Projects are those after a name, sorted, at most limit.
-	Projects(ctx context.Context, after string, limit int) (projects []adapter.ProjectInfo, more bool, err error)
+	// Projects are those after a name that are visible, sorted, of at most limit names.
+	Projects(ctx context.Context, after string, limit int, visible func(labels []string) bool) (projects []adapter.ProjectInfo, more bool, err error)
 	Project(ctx context.Context, name string) (adapter.ProjectInfo, error)
 	// Archive is that of a revision, also of a project that is undeployed now; 0 is the one that is served.
 	Archive(ctx context.Context, name string, revision uint64) ([]byte, adapter.RevisionInfo, error)
 	// Revisions are the newest first, also of a project that is undeployed now.
 	Revisions(ctx context.Context, name string) ([]adapter.RevisionInfo, error)
 	Diff(ctx context.Context, p adapter.Push) (diff.Report, error)
-	Status() adapter.Status
+	// APIs are those after an id that are wanted, by id, of at most limit ids.
+	APIs(ctx context.Context, after string, limit int, wanted func(adapter.APIStatus) bool) (apis []adapter.APIStatus, more bool, err error)
+	API(id string) []adapter.APIStatus
+	Gateways() []publish.Gateway
+	Labels() []adapter.LabelStatus
 	CrowdedScopes() []adapter.Crowded
 	// Served are the APIs that gateways of a label serve.
 	Served(label string) []model.API
