@@ -187,6 +187,7 @@ func (a *Adapter) Run(ctx context.Context) error {
 	defer following.Wait()
 	wait := a.beginLoops(ctx)
 	defer wait()
+	defer a.pushes.background.Wait()
 	defer cancel()
 
 	options := append(xds.GRPCOptions(), a.options.GRPC...)
@@ -212,10 +213,9 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	found = append(found, pushed...)
 	if a.options.AutoRouting {
 		routing := &a.options.Settings.Routing
-		*routing = DecideRouting(projectsOf(slices.Concat(kept, found), a.options.Label), *routing)
+		*routing = DecideRouting(projectsOf(slices.Concat(pushed, kept, found), a.options.Label), *routing)
 		a.log.Info("routing decided", "mode", routingMode(*routing))
 	}
 	listeners, clusters := translate.Static(a.options.Settings)
@@ -224,7 +224,9 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	}
 	a.labels.static = clusters
 	d := newDesk(a, known)
-	for _, these := range [][]compiled{kept, found} { // why first: what is refused leaves what is served
+	// why this order: who pushed was told that it is served, whatever a folder has got since; and what is refused leaves
+	// what is served
+	for _, these := range [][]compiled{pushed, kept, found} {
 		if err := d.deliver(these); err != nil {
 			return nil, err
 		}
@@ -236,7 +238,7 @@ func (a *Adapter) start(ctx context.Context) (*desk, error) {
 	for _, l := range a.known() {
 		apis += len(l.live)
 	}
-	a.log.Info("adapter ready", "projects", len(found), "apis", apis, "labels", len(a.known()), "took", time.Since(began).Round(time.Millisecond))
+	a.log.Info("adapter ready", "projects", len(pushed)+len(found), "apis", apis, "labels", len(a.known()), "took", time.Since(began).Round(time.Millisecond))
 	return d, nil
 }
 

@@ -28,10 +28,13 @@ func (p *push) carry() (Outcome, error) {
 	}
 	if p.record.ID == "" && p.purpose != refreshing {
 		if err := p.begin(); err != nil {
-			return p.outcome(), err
+			return p.outcome(), p.explained(err)
 		}
 	}
-	err := p.stage()
+	err := p.awaitHealth()
+	if err == nil {
+		err = p.stage()
+	}
 	if err == nil {
 		err = p.commit()
 	} else {
@@ -39,47 +42,6 @@ func (p *push) carry() (Outcome, error) {
 	}
 	p.conclude(err)
 	return p.outcome(), err
-}
-
-// confirmNow says that nothing is to be done, and what the gateways are at.
-func (p *push) confirmNow() (waiting bool) {
-	verdicts, waiting := p.verdicts()
-	p.info.set(func(o *Outcome) { o.Unchanged, o.Committed, o.Gateways = true, true, verdicts })
-	return waiting
-}
-
-// confirm waits until everybody serves what is committed already.
-func (p *push) confirm() (Outcome, error) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if !p.confirmNow() {
-			return p.outcome(), nil
-		}
-		select {
-		case <-tick.C:
-		case <-p.ctx.Done():
-			return p.outcome(), &PushError{
-				Reason: Silent, Outcome: p.outcome(),
-				Words: fmt.Sprintf("revision %d is committed already, and not every gateway has taken it in time", p.before.Current.Number),
-			}
-		}
-	}
-}
-
-// verdicts are what the gateways of the labels are at, and whether one of them should soon be further.
-func (p *push) verdicts() (all []publish.Verdict, waiting bool) {
-	for _, label := range p.labels {
-		l := p.adapter.lookupLoop(label)
-		if l == nil {
-			continue
-		}
-		for _, g := range l.publisher.Gateways() {
-			all = append(all, publish.Verdict{Gateway: g.ID, Role: g.Role, Label: g.Label, State: g.State, Detail: g.Words})
-			waiting = waiting || g.State == publish.Pending
-		}
-	}
-	return all, waiting
 }
 
 // begin makes the push a rollout, which has its claims from now on.
@@ -94,7 +56,7 @@ func (p *push) begin() error {
 		expect = p.before.Current.Number
 	}
 	c.Expect = &expect
-	record, err := p.adapter.pushes.store.Begin(context.WithoutCancel(p.ctx), c) // why: who stops waiting must know whether it has begun
+	record, err := p.claim(c)
 	if claimed := new(store.ClaimedError); errors.As(err, &claimed) {
 		if err := p.try(); err != nil { // which names both places
 			return err
@@ -110,18 +72,33 @@ func (p *push) begin() error {
 	return nil
 }
 
+// claim begins the rollout in the store. What another rollout is about to have it may yet give back: that is waited for.
+func (p *push) claim(c store.Candidate) (store.Rollout, error) {
+	for {
+		record, err := p.adapter.pushes.store.Begin(context.WithoutCancel(p.ctx), c) // why: who stops waiting must know whether it has begun
+		if claimed := new(store.ClaimedError); !errors.As(err, &claimed) || claimed.Rollout == "" {
+			return record, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-p.ctx.Done():
+			return record, err
+		}
+	}
+}
+
 // claimsOf are what a project occupies, in each of its labels.
 func claimsOf(p model.Project) []store.Claim {
 	var claims []store.Claim
 	for _, label := range p.Labels {
 		for _, api := range p.APIs {
-			claims = append(claims, store.Claim(label+" "+api.ID()))
+			claims = append(claims, store.Claim(label+" api "+api.ID()))
 			hosts := api.Hosts
 			if len(hosts) == 0 {
 				hosts = []string{"*"}
 			}
 			for _, host := range hosts {
-				claims = append(claims, store.Claim(label+" "+host+api.BasePath))
+				claims = append(claims, store.Claim(label+" at "+host+api.BasePath))
 			}
 		}
 	}
@@ -137,6 +114,7 @@ func (p *push) stage() error {
 	for _, part := range p.parts {
 		changed = append(changed, part.answer.result.Verdicts...)
 	}
+	changed = p.withLost(changed)
 	p.info.set(func(o *Outcome) { o.Gateways = changed })
 	if worst == nil {
 		return nil
@@ -155,7 +133,7 @@ func (p *push) handOut(dry bool) {
 	for _, label := range p.labels {
 		l, err := p.adapter.engage(label, slices.Contains(p.joined, label))
 		if err != nil {
-			p.adapter.log.Error("label cannot be made", "label", label, "err", err)
+			p.parts = append(p.parts, &part{stage: &stage{}, answer: staged{label: label, reason: Unavailable, words: err.Error()}})
 			continue
 		}
 		told := make(chan staged, 1)
@@ -172,6 +150,10 @@ func (p *push) handOut(dry bool) {
 func (p *push) gather() {
 	life := p.adapter.pushes.running()
 	for _, part := range p.parts {
+		if part.loop == nil {
+			p.cancel()
+			continue
+		}
 		select {
 		case part.answer = <-part.told:
 		case <-p.ctx.Done():
@@ -218,11 +200,17 @@ func (p *push) worst() error {
 func (p *push) words(r Reason, a staged) string {
 	switch r {
 	case Silent:
-		var silent []string
+		var silent, gone []string
 		for _, v := range a.result.Verdicts {
-			if v.State == publish.Pending || v.State == publish.Lost {
+			switch v.State {
+			case publish.Pending:
 				silent = append(silent, v.Role+" "+v.Gateway)
+			case publish.Lost:
+				gone = append(gone, v.Role+" "+v.Gateway)
 			}
+		}
+		if len(silent) == 0 && len(gone) > 0 {
+			return fmt.Sprintf("%s went away while it was asked, and nobody else of its kind could answer", strings.Join(gone, ", "))
 		}
 		return fmt.Sprintf("no answer within %s from %s", time.Since(p.began).Round(10*time.Millisecond), cmp.Or(strings.Join(silent, ", "), "any gateway"))
 	case Refused:
@@ -251,14 +239,13 @@ func (p *push) commit() error {
 			p.rollBack()
 			return storeError(err)
 		}
-		p.info.set(func(o *Outcome) { o.Committed = true })
-		revision, err := p.adapter.pushes.store.Commit(ctx, p.record.ID, p.conclusion(nil))
+		p.warnOfNobody()
+		revision, err := p.adapter.pushes.store.Commit(ctx, p.record.ID, p.conclusion(true, nil))
 		if err != nil {
-			p.info.set(func(o *Outcome) { o.Committed = false })
 			p.rollBack()
 			return storeError(err)
 		}
-		p.info.set(func(o *Outcome) { o.Revision = revision.Number })
+		p.info.set(func(o *Outcome) { o.Committed, o.Revision = true, revision.Number })
 	}
 	p.finish(commit)
 	gone := slices.DeleteFunc(slices.Clone(p.turn.labels), func(l string) bool { return slices.Contains(p.compiled.project.Labels, l) })
@@ -305,6 +292,9 @@ func (p *push) finish(how end) (flew bool) {
 	defer patience.Stop()
 	var open []chan publish.Result
 	for _, part := range p.parts {
+		if part.loop == nil {
+			continue
+		}
 		done := make(chan publish.Result, 1)
 		flew = flew || part.answer.flew()
 		part.loop.orders.put(order{stage: part.stage, end: how, done: done})
@@ -351,14 +341,15 @@ func (p *push) conclude(err error) {
 	if p.record.ID == "" {
 		return
 	}
-	if err := p.adapter.pushes.store.Discard(context.WithoutCancel(p.ctx), p.record.ID, p.conclusion(failed)); err != nil && !errors.Is(err, store.ErrLost) {
+	if err := p.adapter.pushes.store.Discard(context.WithoutCancel(p.ctx), p.record.ID, p.conclusion(false, failed)); err != nil && !errors.Is(err, store.ErrLost) {
 		log.Error("the store does not take the end of a rollout", "rollout", p.record.ID, "err", err)
 	}
 }
 
-// conclusion is what is kept of the push.
-func (p *push) conclusion(failed *PushError) json.RawMessage {
+// conclusion is what is kept of the push. That it is committed is true as soon as it is kept.
+func (p *push) conclusion(committed bool, failed *PushError) json.RawMessage {
 	info := p.rollout()
+	info.Outcome.Committed = committed
 	info.Ended, info.Err = time.Now(), failed
 	text, err := json.Marshal(info)
 	if err != nil { // plain values

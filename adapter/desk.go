@@ -63,7 +63,7 @@ func (d *desk) refresh(paths []string) error {
 	var here []string
 	for _, path := range unique(paths) {
 		if name, pushed := pushedName(path); pushed {
-			go d.refreshPushed(name)
+			d.pushes.background.Go(func() { d.refreshPushed(name) })
 			continue
 		}
 		here = append(here, path)
@@ -91,6 +91,7 @@ func (d *desk) overdue(now time.Time) []string {
 func (d *desk) named(c *compiled) {
 	switch name := c.project.Name; {
 	case c.gone:
+		d.names.forget(c.path)
 		d.releaseName(c.path)
 	case c.refused():
 	default:

@@ -41,6 +41,18 @@ func (r *register) wait(name, path string) {
 	}
 }
 
+// forget has a path that is gone wait for nothing.
+func (r *register) forget(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, waiting := range r.waiting {
+		waiting = slices.DeleteFunc(waiting, func(other string) bool { return other == path })
+		if r.waiting[name] = waiting; len(waiting) == 0 {
+			delete(r.waiting, name)
+		}
+	}
+}
+
 // release takes from a path the name it has, and returns the paths that wanted it.
 func (r *register) release(path string) (next []string) {
 	r.mu.Lock()

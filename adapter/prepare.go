@@ -79,10 +79,6 @@ func (a *Adapter) Push(ctx context.Context, p Push) (Outcome, error) {
 // Begin checks a push as far as can be done without the gateways, and goes on by itself. Outcome.Rollout is what to ask
 // for (Rollout); where nothing is to be done there is none.
 func (a *Adapter) Begin(ctx context.Context, p Push) (Outcome, error) {
-	life := a.pushes.running()
-	if life == nil {
-		life = ctx
-	}
 	one, err := a.preparePush(context.WithoutCancel(ctx), p, deploying)
 	if err != nil {
 		a.pushes.observe(one, err)
@@ -99,13 +95,14 @@ func (a *Adapter) Begin(ctx context.Context, p Push) (Outcome, error) {
 	}
 	if err := one.begin(); err != nil {
 		one.end()
-		return one.outcome(), err
+		a.pushes.observe(one, err)
+		return one.outcome(), one.explained(err)
 	}
-	go func() {
+	a.pushes.background.Go(func() {
 		defer one.end()
 		_, err := one.carry() // it is told by Rollout
 		a.pushes.observe(one, err)
-	}()
+	})
 	return one.outcome(), nil
 }
 
@@ -182,6 +179,9 @@ func (p *push) look() error {
 		return storeError(err)
 	}
 	current := p.before.Current
+	if err := p.allows(current.Labels); err != nil { // why already: from here on, whatever fails tells of what there is
+		return err
+	}
 	if p.undeploys && current.Digest == "" {
 		return &PushError{Reason: Unknown, Words: "no project " + p.Project + " was pushed"}
 	}
@@ -225,8 +225,11 @@ func (p *push) read() error {
 
 // readRevision gets the files of an earlier revision.
 func (p *push) readRevision() error {
-	archive, _, err := p.adapter.Archive(p.ctx, p.Project, p.Revision)
+	archive, revision, err := p.adapter.Archive(p.ctx, p.Project, p.Revision)
 	if err != nil {
+		return err
+	}
+	if err := p.allows(revision.Labels); err != nil {
 		return err
 	}
 	return p.take(archive)
@@ -296,10 +299,14 @@ func (p *push) compile() error {
 
 // permit asks whether the labels may be pushed to: all that the project names or has named.
 func (p *push) permit() error {
-	if p.Allowed == nil {
+	return p.allows(slices.Concat(p.compiled.project.Labels, p.before.Current.Labels))
+}
+
+// allows asks whether these labels may be pushed to.
+func (p *push) allows(labels []string) error {
+	if p.Allowed == nil || len(labels) == 0 {
 		return nil
 	}
-	labels := slices.Concat(p.compiled.project.Labels, p.before.Current.Labels)
 	return p.Allowed(slices.Compact(slices.Sorted(slices.Values(labels))))
 }
 

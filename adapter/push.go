@@ -40,7 +40,7 @@ type Push struct {
 type Outcome struct {
 	Rollout   string // its id; "" where nothing was to be done
 	Project   string
-	Revision  uint64 // that is served now; 0 is none
+	Revision  uint64 // that is served now, or that undeployed the project; 0: there never was any
 	Digest    string // of the archive's content, SHA-256 in hex digits
 	Created   bool   // nothing of the project was there before
 	Unchanged bool   // the content is that of the revision there was

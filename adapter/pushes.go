@@ -34,9 +34,11 @@ type Store interface {
 
 // pushes is what all pushes share.
 type pushes struct {
-	store Store // nil: there are none
-	owner string
-	took  *prometheus.HistogramVec // by outcome
+	store      Store // nil: there are none
+	owner      string
+	took       *prometheus.HistogramVec // by outcome
+	background sync.WaitGroup           // pushes that nobody waits for
+	refreshing chan struct{}            // one for each project that may be brought up to date at a time
 	// order is held while the parts of a push are handed to the labels, so that all labels get them in one order.
 	order sync.Mutex
 
@@ -72,7 +74,8 @@ func newPushes(s Store) *pushes {
 				"or why it came to nothing (invalid, conflict, outdated, breaking, refused, probe-failed, silent, busy, unknown, unavailable, forbidden).",
 			Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60},
 		}, []string{"outcome"}),
-		store: s, owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
+		refreshing: make(chan struct{}, 4),
+		store:      s, owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
 		projects: map[string]*pushedProject{}, active: map[string]*push{}, due: map[string]time.Time{},
 	}
 }
@@ -239,6 +242,12 @@ func (p *pushes) overdue(now time.Time) []string {
 func (a *Adapter) refreshPushed(name string) {
 	ctx := a.pushes.running()
 	if ctx == nil {
+		return
+	}
+	select {
+	case a.pushes.refreshing <- struct{}{}:
+		defer func() { <-a.pushes.refreshing }()
+	case <-ctx.Done():
 		return
 	}
 	current, err := a.pushes.store.Project(ctx, name)

@@ -65,7 +65,7 @@ func (a *Adapter) Rollout(ctx context.Context, id string) (RolloutInfo, error) {
 	if active != nil {
 		info := active.rollout()
 		if info.Ended.IsZero() && len(info.Outcome.Gateways) == 0 {
-			info.Outcome.Gateways, _ = active.verdicts()
+			info.Outcome.Gateways, _ = active.standing()
 		}
 		return info, nil
 	}
@@ -157,31 +157,35 @@ func (a *Adapter) projectInfo(ctx context.Context, s ProjectStatus) (ProjectInfo
 		info.Digest = p.Commit
 	}
 	seen := map[string]bool{}
+	served, stale := false, false
 	for _, l := range a.known() {
 		for _, api := range l.board.of(s.Path) {
-			if api.API != nil {
-				info.State = worse(info.State, api)
-				if !seen[api.ID] {
-					info.APIs = append(info.APIs, pushedAPIs([]model.API{*api.API})...)
-				}
+			if api.API != nil && !seen[api.ID] {
+				info.APIs = append(info.APIs, pushedAPIs([]model.API{*api.API})...)
 				seen[api.ID] = true
-			} else if api.Words != "" && info.Words == "" {
-				info.State, info.Words = worse(info.State, api), api.Words
+			}
+			served, stale = served || api.API != nil, stale || api.State != Live
+			if info.Words == "" {
+				info.Words = api.Words
 			}
 		}
 	}
+	info.State = stateOf(s.State, served, stale)
 	slices.SortFunc(info.APIs, func(x, y PushedAPI) int {
 		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Version, y.Version))
 	})
 	return info, nil
 }
 
-// worse is a project's state, seeing that one of its APIs has this.
-func worse(s State, api APIStatus) State {
-	if s == Rejected && api.API != nil || s == Live && api.State != Live {
+// stateOf is a project's state: what became of its files, seeing what is served of them.
+func stateOf(files State, served, stale bool) State {
+	switch {
+	case !served && (stale || files == Rejected):
+		return Rejected
+	case stale || files == Rejected:
 		return Stale
 	}
-	return s
+	return files
 }
 
 // Revisions are the states a pushed project was in, the newest first, also if it is undeployed now. Its error is a

@@ -345,7 +345,9 @@ func (w *wave) result() Result {
 	for peer := range w.silent {
 		if !r.missed[peer] { // why once: a rollout that is rolled back is still one
 			r.missed[peer] = true
-			peer.missed++
+			if !w.cut() {
+				peer.missed++
+			}
 		}
 		result.Pending = true
 	}
