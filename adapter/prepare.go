@@ -342,7 +342,7 @@ func (p *push) unchanged() bool {
 
 // gate refuses what breaks consumers, if the gateway is told to. What went on once may go on again.
 func (p *push) gate() error {
-	if !p.adapter.options.Pushes.RefuseBreaking || p.purpose == refreshing || p.Revision != 0 || p.digest == p.before.Current.Digest {
+	if !p.adapter.options.Pushes.RefuseBreaking || p.AllowBreaking || p.purpose == refreshing || p.Revision != 0 || p.digest == p.before.Current.Digest {
 		return nil
 	}
 	report, err := p.compare()

@@ -341,7 +341,9 @@ func TestDiffTellsWhatAPushWouldChange(t *testing.T) {
 	if len(failed.Problems) == 0 || !strings.Contains(failed.Problems[0].Message, "GET /dog") {
 		t.Errorf("problems: %+v", failed.Problems)
 	}
+	p.refused(Push{Project: "shop"}, Breaking)
 	p.push(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet", "/dog", "/cat")})
+	p.push(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet"), AllowBreaking: true})
 	p.push(Push{Project: "shop", Revision: 1}) // what went on once may go on again
 }
 
