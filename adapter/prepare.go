@@ -185,7 +185,11 @@ func (p *push) look() error {
 	if p.undeploys && current.Digest == "" {
 		return &PushError{Reason: Unknown, Words: "no project " + p.Project + " was pushed"}
 	}
-	p.info.set(func(o *Outcome) { o.Revision, o.Created = current.Number, current.Digest == "" })
+	p.info.set(func(o *Outcome) {
+		if o.Created = current.Digest == ""; !o.Created {
+			o.Revision = current.Number
+		}
+	})
 	return nil
 }
 

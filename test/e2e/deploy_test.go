@@ -105,7 +105,7 @@ func (g *gateway) refusals(dir, file, backend string) {
 	write(g.t, file, strings.Replace(definition("shop", "/shop", backend), "security: [{}]", "security: [{none: []}]", 1))
 	place := fmt.Sprintf("error: %s/api_definitions/shop.yaml:5:", dir)
 	g.types(1, []string{place, "nothing was sent"}, "deploy", dir)
-	g.types(1, []string{place, "not deployed: it has a problem", "nothing has changed at the gateways"}, "deploy", dir, "--no-validate")
+	g.types(1, []string{place, "not deployed: it has a problem", "is served as before"}, "deploy", dir, "--no-validate")
 	g.types(1, []string{place}, "diff", dir)
 	g.types(3, []string{"does not take this token"}, "deploy", dir, "--no-validate", "--token", "ptk_wrong")
 	g.types(3, []string{"nobody answers"}, "deploy", dir, "--no-validate", "--server", "http://127.0.0.1:1")
