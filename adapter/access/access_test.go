@@ -250,6 +250,18 @@ func TestFollow(t *testing.T) {
 	if _, ok := r.Token(old); !ok {
 		t.Error("a broken file locks everybody out")
 	}
+	fixture.WaitFor(t, "the reason", func() bool { return strings.Contains(r.Stale(), "tokens.yaml") })
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fixture.WaitFor(t, "the end of the reason", func() bool { return r.Stale() == "" })
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	fixture.WaitFor(t, "the reason of one that is gone", func() bool { return r.Stale() != "" })
+	if _, ok := r.Token(old); !ok {
+		t.Error("a file that is gone locks everybody out")
+	}
 	if err := os.WriteFile(path, good, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,8 @@ type Register struct {
 	log  *slog.Logger
 	now  func() time.Time
 	held atomic.Pointer[table]
-	seen stamp // of what is held; it is older rather than newer
+	bad  atomic.Pointer[string] // why the file cannot be read; nil: it can
+	seen stamp                  // of what is held; it is older rather than newer
 }
 
 // table is the file, by what callers present.
@@ -74,20 +75,33 @@ func (r *Register) Follow(ctx context.Context) {
 		}
 		now := stampOf(r.path)
 		if now == r.seen {
+			told = ""
+			r.bad.Store(nil) // it may have been put back
 			continue
 		}
 		t, err := r.read()
 		if err != nil {
 			if told != err.Error() {
 				told = err.Error()
+				words := told // why: told changes
+				r.bad.Store(&words)
 				r.log.Error("the tokens file has changed and is rejected; who was admitted before still is", "err", err)
 			}
 			continue // why not r.seen = now: one that was being written is read again
 		}
 		r.seen, told = now, ""
+		r.bad.Store(nil)
 		r.held.Store(t)
 		r.log.Info("the tokens file has changed", "tokens", len(t.tokens), "certificates", len(t.certificates))
 	}
+}
+
+// Stale is why the file, as it is now, cannot be read, so that an earlier one is in use and nobody is revoked; "" is no reason.
+func (r *Register) Stale() string {
+	if words := r.bad.Load(); words != nil {
+		return *words
+	}
+	return ""
 }
 
 // stamp tells one content of a file from another, well enough.

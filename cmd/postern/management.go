@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/access"
 	"github.com/postern-gateway/postern/adapter/audit"
@@ -79,8 +81,28 @@ func (p *process) openRegister() (*access.Register, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_tokens_stale",
+		Help: "1 while the tokens file is broken or gone: an earlier one is in use, and what was revoked since is not.",
+	}, func() float64 {
+		if register.Stale() != "" {
+			return 1
+		}
+		return 0
+	})); err != nil {
+		return nil, err
+	}
+	p.readiness.note(func() []string { return staleTokens(register.Stale()) })
 	p.services.Go(func() error { register.Follow(p.ctx); return nil })
 	return register, nil
+}
+
+// staleTokens is what readiness notes of a tokens file that cannot be read.
+func staleTokens(why string) []string {
+	if why == "" {
+		return nil
+	}
+	return []string{"the tokens file cannot be used, and an earlier one is in force: who was revoked since is still admitted; the log says why"}
 }
 
 // openIssuers judges the JWTs of those who may manage.
