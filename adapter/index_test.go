@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/postern-gateway/postern/adapter/model"
@@ -158,4 +159,37 @@ func BenchmarkStatus(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestWordsOfUnknown: who asks for what was never pushed learns where it comes from; a rollout has its labels when all is gone.
+func TestWordsOfUnknown(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.api("pets", "pets", "/pets", "/a")
+	p.start(p.withStore, "pets")
+	p.until("starting", p.Started)
+	ctx := t.Context()
+	for want, call := range map[string]func() error{
+		"pets was never pushed, and so has no revisions; it comes from folder ": func() error { _, err := p.Revisions(ctx, "pets"); return err },
+		"pets was never pushed, and so":                                         func() error { _, err := p.Push(ctx, Push{Project: "pets", Revision: 1}); return err },
+		"none was never pushed, and so has no revisions":                        func() error { _, err := p.Revisions(ctx, "none"); return err },
+		"no rollout nope is known; the last 1000 are kept":                      func() error { _, err := p.Rollout(ctx, "nope"); return err },
+	} {
+		failed := new(PushError)
+		if err := call(); !errors.As(err, &failed) || failed.Reason != Unknown || !strings.HasPrefix(failed.Words, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	shop := archive(t, map[string]string{"api_definitions/a.yaml": definition("a", "/a", "/x")})
+	if _, err := p.Push(ctx, Push{Project: "shop", Archive: shop}); err != nil {
+		t.Fatal(err)
+	}
+	gone, err := p.Push(ctx, Push{Project: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.until("the rollout to end", func() bool {
+		r, err := p.Rollout(ctx, gone.Rollout)
+		return err == nil && !r.Ended.IsZero() && slices.Equal(r.Labels, []string{"default"})
+	})
 }

@@ -95,6 +95,7 @@ type RolloutInfo struct {
 	ID, Project, Author string
 	Began, Deadline     time.Time
 	Ended               time.Time // zero: it has not
+	Labels              []string  // of what is to be served; none where nothing is, any longer
 	Outcome             Outcome   // as far as it is known
 	Err                 *PushError
 }

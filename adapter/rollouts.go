@@ -50,8 +50,33 @@ func (p *push) rollout() RolloutInfo {
 	defer p.info.mu.Unlock()
 	return RolloutInfo{
 		ID: p.record.ID, Project: p.Project, Author: p.Author, Began: p.began, Deadline: p.began.Add(p.Wait),
-		Ended: p.info.ended, Outcome: out, Err: p.info.err,
+		Ended: p.info.ended, Outcome: out, Err: p.info.err, Labels: p.labelsShown(),
 	}
+}
+
+// labelsShown are those that the project is to have; where it is to be gone, those that it had.
+func (p *push) labelsShown() []string {
+	if labels := p.compiled.project.Labels; len(labels) > 0 {
+		return labels
+	}
+	return p.before.Current.Labels
+}
+
+// labelsStored are the same of a rollout that has ended, as far as its base is kept.
+func (a *Adapter) labelsStored(ctx context.Context, r store.Rollout) ([]string, error) {
+	if len(r.Labels) > 0 || r.Base == 0 {
+		return r.Labels, nil
+	}
+	all, err := a.pushes.store.Revisions(ctx, r.Project)
+	if err != nil && !errors.Is(err, store.ErrUnknown) {
+		return nil, storeError(err)
+	}
+	for _, before := range all {
+		if before.Number == r.Base {
+			return before.Labels, nil
+		}
+	}
+	return nil, nil
 }
 
 // Rollout is a push under way, or one of those that have ended lately. Its error is a *PushError.
@@ -70,13 +95,20 @@ func (a *Adapter) Rollout(ctx context.Context, id string) (RolloutInfo, error) {
 		return info, nil
 	}
 	r, err := a.pushes.store.Rollout(ctx, id)
+	if errors.Is(err, store.ErrUnknown) {
+		return RolloutInfo{}, &PushError{Reason: Unknown, Words: fmt.Sprintf("no rollout %.64s is known; the last %d are kept", id, store.EndedKept)}
+	}
 	if err != nil {
 		return RolloutInfo{}, storeError(err)
 	}
-	info := RolloutInfo{ID: r.ID, Project: r.Project, Author: r.Author, Began: r.Began, Deadline: r.Deadline, Ended: r.Ended}
+	labels, err := a.labelsStored(ctx, r)
+	if err != nil {
+		return RolloutInfo{}, err
+	}
+	info := RolloutInfo{ID: r.ID, Project: r.Project, Author: r.Author, Began: r.Began, Deadline: r.Deadline, Ended: r.Ended, Labels: labels}
 	if len(r.Outcome) > 0 {
 		err := json.Unmarshal(r.Outcome, &info)
-		info.ID = r.ID
+		info.ID, info.Labels = r.ID, labels
 		if r.Revision != 0 { // which was not known when the outcome was written
 			info.Outcome.Revision = r.Revision
 		}
@@ -195,6 +227,9 @@ func (a *Adapter) Revisions(ctx context.Context, name string) ([]RevisionInfo, e
 		return nil, errNoStore
 	}
 	project, err := a.pushes.store.Project(ctx, name)
+	if errors.Is(err, store.ErrUnknown) {
+		return nil, a.neverPushed(name)
+	}
 	if err != nil {
 		return nil, storeError(err)
 	}
@@ -207,6 +242,15 @@ func (a *Adapter) Revisions(ctx context.Context, name string) ([]RevisionInfo, e
 		infos[i] = revisionInfo(r, project.Current.Number)
 	}
 	return infos, nil
+}
+
+// neverPushed says of a project without revisions where it comes from, if there is one.
+func (a *Adapter) neverPushed(name string) *PushError {
+	words := fmt.Sprintf("%s was never pushed, and so has no revisions", name)
+	for _, s := range a.board.named(name) {
+		return &PushError{Reason: Unknown, Words: words + "; it comes from " + a.describe(s.Path)}
+	}
+	return &PushError{Reason: Unknown, Words: words}
 }
 
 func revisionInfo(r store.Revision, current uint64) RevisionInfo {

@@ -58,8 +58,8 @@ type board struct {
 	mu     sync.Mutex
 	apis   map[string]map[string]APIStatus // by path and id
 	ids    index
-	states map[State]int                   // how many APIs there are of each
-	scopes map[string]int                  // operations of the scopes that have too many
+	states map[State]int  // how many APIs there are of each
+	scopes map[string]int // operations of the scopes that have too many
 }
 
 func (b *board) api(r ref, s APIStatus) {

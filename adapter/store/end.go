@@ -250,7 +250,7 @@ func (x *txn) end(r Rollout, state State, outcome json.RawMessage, at time.Time,
 	}
 	err = errors.Join(
 		x.remove(open, r.Project), x.put(rollouts, r.ID, r), x.put(ended, string(binary.BigEndian.AppendUint64(nil, n)), r.ID))
-	for err == nil && x.sums[ended].n > endedKept {
+	for err == nil && x.sums[ended].n > EndedKept {
 		err = x.dropOldest()
 	}
 	return r, err

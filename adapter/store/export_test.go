@@ -137,7 +137,7 @@ func (c *check) rollouts() error {
 	if err := each(c, ended, func(_, id string) error { over = append(over, id); return nil }); err != nil {
 		return err
 	}
-	if len(over) > endedKept {
+	if len(over) > EndedKept {
 		return fmt.Errorf("%d rollouts that ended", len(over))
 	}
 	n := 0

@@ -20,8 +20,8 @@ import (
 const (
 	// defaultHistory is how many revisions of a project are kept where nobody says.
 	defaultHistory = 10
-	// endedKept is how many rollouts are kept that have ended.
-	endedKept = 1000
+	// EndedKept is how many rollouts are kept that have ended.
+	EndedKept = 1000
 	// patience is how long another process may take to let go of the file: that of an adapter that is just stopping.
 	patience = time.Second
 	// mapped is how much of the file is mapped at first: while it fits, a long reader never makes a writer wait.
