@@ -31,11 +31,14 @@ type Entry struct {
 	Digest   string    `json:"digest,omitempty"`
 	Rollout  string    `json:"rollout,omitempty"`
 	DryRun   bool      `json:"dryRun,omitempty"`
+	Breaking bool      `json:"breaking,omitempty"` // what breaks consumers was allowed
 	Status   int       `json:"status"`
-	Code     string    `json:"code,omitempty"`   // of a refusal
-	Detail   string    `json:"detail,omitempty"` // of a refusal
+	Outcome  string    `json:"outcome,omitempty"` // of a push that went on after its answer, in the line of its end
+	Code     string    `json:"code,omitempty"`    // of a refusal
+	Detail   string    `json:"detail,omitempty"`  // of a refusal
 	Seconds  float64   `json:"seconds"`
-	// Before is how many calls of the same address were refused for too many wrong credentials, and not written.
+	// Before is how many calls like this one were refused since the line before, and not written: of an address with wrong
+	// credentials, or of a caller who asked too often or for what he may not do.
 	Before int `json:"before,omitempty"`
 }
 

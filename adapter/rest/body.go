@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -32,12 +34,56 @@ func (c *call) object(into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return badRequest("the body is not as it should be: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return badRequest("%s", mistakeOf(err))
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return badRequest("the body has more than one JSON value")
 	}
 	return nil
+}
+
+// mistakeOf says in JSON's words, and not in Go's, what is wrong with a body.
+func mistakeOf(err error) string {
+	wrong, broken := new(json.UnmarshalTypeError), new(json.SyntaxError)
+	switch {
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return "the body must be " + expected(wrong.Type)
+	case errors.As(err, &wrong):
+		have, _, _ := strings.Cut(wrong.Value, " ")
+		if have == "number" && expected(wrong.Type) == aWhole {
+			have = strings.TrimPrefix(wrong.Value, "number ")
+		}
+		return fmt.Sprintf("%s in the body is %.40s, and must be %s", wrong.Field, have, expected(wrong.Type))
+	case errors.As(err, &broken):
+		return fmt.Sprintf("the body is not JSON: after %d bytes: %s", broken.Offset, broken.Error())
+	case errors.Is(err, io.EOF):
+		return "the body is empty where a JSON object is expected"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "the body is not JSON: it ends too early"
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok { // it has no type
+		return "the body has the field " + field + ", which is not known here"
+	}
+	return "the body is not as the OpenAPI document says"
+}
+
+const aWhole = "a whole number from 0 to 18446744073709551615"
+
+// expected is a Go type as JSON has it.
+func expected(t reflect.Type) string {
+	switch t.Kind() { //nolint:exhaustive // the others are of no body
+	case reflect.String:
+		return "a text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Uint64, reflect.Uint32, reflect.Uint:
+		return aWhole
+	case reflect.Float64, reflect.Int, reflect.Int64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	}
+	return "an object"
 }
 
 func (c *call) wantType(want string) error {

@@ -51,14 +51,20 @@ func (c *call) end() {
 	if c.Audit == nil || c.quiet || !c.route.changes && !refused {
 		return
 	}
-	n := &c.note
+	c.note = c.entry()
+	c.note.Status, c.note.Seconds = status, c.Now().Sub(c.began).Seconds()
+	c.Audit.Write(c.note)
+}
+
+// entry is what the audit log is told, but for how the call ended.
+func (c *call) entry() audit.Entry {
+	n := c.note
 	n.Time, n.ID, n.Who, n.By, n.From = c.began.UTC(), c.instance, c.caller.Name, string(c.caller.By), c.from()
-	n.Method, n.Path, n.What, n.Status = c.r.Method, c.r.URL.Path, c.route.name, status
+	n.Method, n.Path, n.What = c.r.Method, c.r.URL.Path, c.route.name
 	if n.Project == "" {
 		n.Project = c.params["name"]
 	}
-	n.Seconds = c.Now().Sub(c.began).Seconds()
-	c.Audit.Write(*n)
+	return n
 }
 
 // fail answers with why the call came to nothing.

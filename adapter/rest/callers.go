@@ -131,9 +131,21 @@ func (c *call) withinRate() error {
 		name = c.address()
 	}
 	if _, ok := c.calls.take(string(c.caller.By)+" "+name, c.Now()); !ok {
+		c.condense(c.floods)
 		return refuse(http.StatusTooManyRequests, "too-many-requests", "%s asks too often", name).after(c.calls.rate.seconds())
 	}
 	return nil
+}
+
+// condense writes no line of a caller who is refused again and again, but later how many there were: he must not push others'
+// lines out of the log.
+func (c *call) condense(lines *limiter) {
+	key := string(c.caller.By) + " " + c.caller.Name
+	if _, ok := lines.take(key, c.Now()); !ok {
+		c.quiet = true
+		return
+	}
+	c.note.Before = lines.refused(key)
 }
 
 // may asks for a role somewhere. Nobody is everybody.
@@ -160,6 +172,7 @@ func (c *call) lacks(g access.Grant) error {
 	case g.Label != "":
 		where = "for the label " + g.Label
 	}
+	c.condense(c.denials)
 	return refuse(http.StatusForbidden, "forbidden", "%s lacks the role %s %s", c.caller.Name, g.Role, where).
 		with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="postern", error="insufficient_scope", scope="postern:%s"`, g))
 }

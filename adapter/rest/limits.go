@@ -66,6 +66,22 @@ func (l *limiter) forgotten(key string) int {
 	return n
 }
 
+// refused is how many were refused since this was asked last.
+func (l *limiter) refused(key string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.buckets[key]
+	if b == nil {
+		b = l.buckets[""]
+	}
+	if b == nil {
+		return 0
+	}
+	n := b.refused
+	b.refused = 0
+	return n
+}
+
 func (l *limiter) bucket(key string, now time.Time) *bucket {
 	b := l.buckets[key]
 	if b == nil {

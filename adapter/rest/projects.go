@@ -42,6 +42,16 @@ func (c *call) hide(err error, kind, name string) error {
 	return err
 }
 
+// hideOf is hide for what a call says of a project, which is for those who may see the project.
+func (c *call) hideOf(err error, kind, name string) error {
+	if hidden := c.hide(err, kind, name); hidden != err { //nolint:errorlint // the same one or another
+		if p, e := c.Gateway.Project(c.r.Context(), name); e != nil || !c.caller.Grants.Sees(p.Labels...) {
+			return hidden
+		}
+	}
+	return err
+}
+
 // unseen is not 403: that it is there is not for everybody either.
 func unseen(kind, name string) error {
 	return refuse(http.StatusNotFound, string(adapter.Unknown), "there is no %s %.300s among what you may see", kind, name)
@@ -69,8 +79,12 @@ func (c *call) listProjects() error {
 
 func (c *call) getProject() error {
 	p, err := c.seen()
-	if err != nil || c.unchanged(p.Revision) {
+	if err != nil {
 		return err
+	}
+	if p.Revision > 0 {
+		// why not 304, too: what a project is in may change without a push, and its revision does not tell
+		c.w.Header().Set("ETag", etag(p.Revision))
 	}
 	return c.answer(http.StatusOK, projectOf(p))
 }
@@ -86,7 +100,7 @@ func (c *call) getArchive() error {
 	}
 	archive, revision, err := c.Gateway.Archive(c.r.Context(), name, number)
 	if err != nil {
-		return c.hide(err, "revision of", name)
+		return c.hideOf(err, "revision of", name)
 	}
 	if !c.caller.Grants.Sees(revision.Labels...) { // why not the project's: it may have had others then
 		return unseen("revision of", name)
@@ -106,7 +120,7 @@ func (c *call) listRevisions() error {
 	}
 	revisions, err := c.Gateway.Revisions(c.r.Context(), name)
 	if err != nil {
-		return c.hide(err, "project", name)
+		return c.hideOf(err, "project", name)
 	}
 	list := api.RevisionList{Revisions: []api.Revision{}}
 	for _, r := range revisions {

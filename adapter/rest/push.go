@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/postern-gateway/postern/adapter"
+	"github.com/postern-gateway/postern/adapter/access"
+	"github.com/postern-gateway/postern/adapter/audit"
 	"github.com/postern-gateway/postern/adapter/rest/api"
 )
 
@@ -71,7 +73,13 @@ func (c *call) push() (p adapter.Push, background bool, err error) {
 	if p.DryRun && background {
 		return p, false, badRequest("dry-run has an answer at once, and wait=0 asks for none")
 	}
-	c.note.DryRun = p.DryRun
+	if p.AllowBreaking, err = c.breaking(); err != nil {
+		return p, false, err
+	}
+	if p.AllowBreaking {
+		p.Allowed = func(labels []string) error { return c.mayAt(access.Admin, labels...) }
+	}
+	c.note.DryRun, c.note.Breaking = p.DryRun, p.AllowBreaking
 	return p, background, c.conditions(c.r.Context(), &p)
 }
 
@@ -89,7 +97,7 @@ func (c *call) roll(p adapter.Push, background bool) error {
 	defer release()
 	outcome, err := c.Gateway.Push(ctx, p)
 	if err != nil {
-		return err
+		return c.hideOf(err, "project", p.Project)
 	}
 	return c.rolled(p, outcome)
 }
@@ -113,12 +121,12 @@ func (c *call) rollLater(ctx context.Context, p adapter.Push, release func()) er
 	if err != nil || outcome.Rollout == "" {
 		release()
 		if err != nil {
-			return err
+			return c.hideOf(err, "project", p.Project)
 		}
 		return c.rolled(p, outcome)
 	}
-	go c.releaseAfter(ctx, outcome.Rollout, release)
-	c.note.Rollout = outcome.Rollout
+	c.note.Rollout, c.note.Digest = outcome.Rollout, outcome.Digest
+	go c.follow(ctx, outcome.Rollout, c.entry(), release)
 	location := basePath + "/rollouts/" + outcome.Rollout
 	c.w.Header().Set("Location", location)
 	return c.answer(http.StatusAccepted, api.Begun{Rollout: outcome.Rollout, Location: location})
@@ -132,17 +140,45 @@ func (c *call) pushSlot() (release func(), err error) {
 	return func() { c.pushes.Release(1) }, nil
 }
 
-// releaseAfter keeps the place of a push in the background until it has ended.
-func (s *Server) releaseAfter(ctx context.Context, id string, release func()) {
+// follow keeps the place of a push in the background until it has ended, and notes how. began is what the audit log was told
+// of the call.
+func (s *Server) follow(ctx context.Context, id string, began audit.Entry, release func()) {
 	defer release()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range tick.C {
 		r, err := s.Gateway.Rollout(ctx, id)
-		if err != nil || !r.Ended.IsZero() || time.Now().After(r.Deadline.Add(time.Minute)) {
-			return
+		if err == nil && r.Ended.IsZero() && !time.Now().After(r.Deadline.Add(time.Minute)) {
+			continue
 		}
+		if s.Audit != nil {
+			s.Audit.Write(s.ended(began, r, err))
+		}
+		return
 	}
+}
+
+// ended is the line about the end of a push in the background: with the status that who waits for one is told.
+func (s *Server) ended(e audit.Entry, r adapter.RolloutInfo, err error) audit.Entry {
+	now := s.Now()
+	e.Seconds, e.Time, e.Outcome, e.Status = now.Sub(e.Time).Seconds(), now.UTC(), "committed", http.StatusOK
+	if r.Outcome.Digest != "" {
+		e.Digest = r.Outcome.Digest
+	}
+	e.Revision = r.Outcome.Revision
+	switch {
+	case err != nil || r.Err == nil && r.Ended.IsZero():
+		e.Outcome, e.Status, e.Detail = "unknown", http.StatusServiceUnavailable, "the rollout cannot be read any longer"
+		if err == nil {
+			e.Detail = "the rollout has not ended though its time is over"
+		}
+	case r.Err != nil:
+		refused := refusalOf(r.Err)
+		e.Outcome, e.Status, e.Code, e.Detail = "failed", refused.Status, refused.Code, refused.Detail
+	case r.Outcome.Unchanged:
+		e.Outcome = "unchanged"
+	}
+	return e
 }
 
 func (c *call) getRollout() error {
@@ -152,10 +188,21 @@ func (c *call) getRollout() error {
 		return c.hide(err, "rollout", id)
 	}
 	if r.Author != c.caller.Name && !c.caller.Grants.Sees() {
-		p, err := c.Gateway.Project(c.r.Context(), r.Project)
-		if err != nil || !c.caller.Grants.Sees(p.Labels...) {
+		if !c.caller.Grants.Sees(c.labelsOf(r)...) {
 			return unseen("rollout", id)
 		}
 	}
 	return c.answer(http.StatusOK, rolloutOf(r))
+}
+
+// labelsOf are those of what a rollout was to bring; of one that ended before that was known, those of its project now.
+func (c *call) labelsOf(r adapter.RolloutInfo) []string {
+	if len(r.Labels) > 0 {
+		return r.Labels
+	}
+	p, err := c.Gateway.Project(c.r.Context(), r.Project)
+	if err != nil {
+		return nil
+	}
+	return p.Labels
 }

@@ -65,6 +65,14 @@ func (c *call) flag(name string) (bool, error) {
 	}
 }
 
+// breaking reads whether consumers may be broken, whatever pushes.breaking says.
+func (c *call) breaking() (bool, error) {
+	if text := c.query.Get("breaking"); c.query.Has("breaking") && text != "allow" {
+		return false, badRequest("breaking is %.20q, and can only be allow", text)
+	}
+	return c.query.Has("breaking"), nil
+}
+
 // longest is how long a caller may wait for a push.
 const longest = 10 * time.Minute
 

@@ -119,6 +119,7 @@ type Server struct {
 	Options
 	bodies, pushes  *semaphore.Weighted
 	calls, failures *limiter
+	floods, denials *limiter // lines of the audit log about callers who ask too often, or for what they may not do
 	answered        *prometheus.CounterVec
 }
 
@@ -135,6 +136,7 @@ func New(o Options) (*Server, error) {
 		Options: o,
 		bodies:  semaphore.NewWeighted(o.Limits.Bodies), pushes: semaphore.NewWeighted(o.Limits.Pushes),
 		calls: newLimiter(o.Limits.Calls), failures: newLimiter(o.Limits.Failures),
+		floods: newLimiter(Rate{PerSecond: 1. / 60, Burst: 1}), denials: newLimiter(Rate{PerSecond: 0.5, Burst: 20}),
 		answered: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_management_requests_total",
 			Help: "Calls of the management API, by operation (none: it was refused before) and status.",

@@ -213,12 +213,16 @@ func TestReadProject(t *testing.T) {
 	if a.Header.Get("ETag") != `"7"` || p.Revision != 7 || p.Apis[0].State != api.Blocked {
 		t.Errorf("%s %+v", a.Header.Get("ETag"), p)
 	}
+	// why 200: its state may be another one by now
+	if a := l.ask("viewer", "GET", "/projects/shop", "", "If-None-Match", `"7"`); a.StatusCode != http.StatusOK || a.Header.Get("ETag") != `"7"` {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
 	for _, tag := range []string{`"7"`, `"6", "7"`, `W/"7"`, "*"} {
-		if a := l.ask("viewer", "GET", "/projects/shop", "", "If-None-Match", tag); a.StatusCode != http.StatusNotModified || len(a.body) > 0 || a.Header.Get("ETag") != `"7"` {
+		if a := l.ask("viewer", "GET", "/projects/shop/archive", "", "If-None-Match", tag); a.StatusCode != http.StatusNotModified || len(a.body) > 0 || a.Header.Get("ETag") != `"7"` {
 			t.Errorf("%s: %d %s", tag, a.StatusCode, a.body)
 		}
 	}
-	if a := l.ask("viewer", "GET", "/projects/shop", "", "If-None-Match", `"6"`); a.StatusCode != http.StatusOK {
+	if a := l.ask("viewer", "GET", "/projects/shop/archive", "", "If-None-Match", `"6"`); a.StatusCode != http.StatusOK {
 		t.Errorf("%d", a.StatusCode)
 	}
 	a = l.ask("viewer", "GET", "/projects/folder", "")

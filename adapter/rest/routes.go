@@ -25,7 +25,7 @@ type route struct {
 }
 
 // pushQuery are the parameters of everything that makes a rollout.
-var pushQuery = []string{"wait", "require", "dry-run"}
+var pushQuery = []string{"wait", "require", "dry-run", "breaking"}
 
 // routes are all operations of the document.
 func routes() []route {

@@ -107,7 +107,7 @@ func TestManagement(t *testing.T) {
 	if status, _, a := g.ask(admin, "POST", "/api/v1/projects/shop/diff", push("/three")); status != 200 || a["breaking"] != true {
 		t.Errorf("diff: %d %v", status, a)
 	}
-	if status, header, _ := g.ask(admin, "GET", "/api/v1/projects/shop", "", "If-None-Match", `"2"`); status != 304 || header.Get("ETag") != `"2"` {
+	if status, header, _ := g.ask(admin, "GET", "/api/v1/projects/shop/archive", "", "If-None-Match", `"2"`); status != 304 || header.Get("ETag") != `"2"` {
 		t.Errorf("known: %d", status)
 	}
 	if status, _, a := g.ask(admin, "POST", "/api/v1/projects/shop/rollback", `{"revision": 1}`); status != 200 || a["revision"] != 3.0 {

@@ -202,6 +202,21 @@ func (e TouchedResourceAction) Valid() bool {
 	}
 }
 
+// Defines values for Breaking.
+const (
+	BreakingAllow Breaking = "allow"
+)
+
+// Valid indicates whether the value is a known member of the Breaking enum.
+func (e Breaking) Valid() bool {
+	switch e {
+	case BreakingAllow:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for IfNoneMatchAny.
 const (
 	IfNoneMatchAnyAsterisk IfNoneMatchAny = "*"
@@ -217,6 +232,36 @@ func (e IfNoneMatchAny) Valid() bool {
 	}
 }
 
+// Defines values for DeleteProjectParamsBreaking.
+const (
+	DeleteProjectParamsBreakingAllow DeleteProjectParamsBreaking = "allow"
+)
+
+// Valid indicates whether the value is a known member of the DeleteProjectParamsBreaking enum.
+func (e DeleteProjectParamsBreaking) Valid() bool {
+	switch e {
+	case DeleteProjectParamsBreakingAllow:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PutProjectParamsBreaking.
+const (
+	PutProjectParamsBreakingAllow PutProjectParamsBreaking = "allow"
+)
+
+// Valid indicates whether the value is a known member of the PutProjectParamsBreaking enum.
+func (e PutProjectParamsBreaking) Valid() bool {
+	switch e {
+	case PutProjectParamsBreakingAllow:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PutProjectParamsIfNoneMatch.
 const (
 	PutProjectParamsIfNoneMatchAsterisk PutProjectParamsIfNoneMatch = "*"
@@ -226,6 +271,21 @@ const (
 func (e PutProjectParamsIfNoneMatch) Valid() bool {
 	switch e {
 	case PutProjectParamsIfNoneMatchAsterisk:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RollBackProjectParamsBreaking.
+const (
+	RollBackProjectParamsBreakingAllow RollBackProjectParamsBreaking = "allow"
+)
+
+// Valid indicates whether the value is a known member of the RollBackProjectParamsBreaking enum.
+func (e RollBackProjectParamsBreaking) Valid() bool {
+	switch e {
+	case RollBackProjectParamsBreakingAllow:
 		return true
 	default:
 		return false
@@ -692,6 +752,9 @@ type Verdict struct {
 	State GatewayState `json:"state"`
 }
 
+// Breaking defines model for breaking.
+type Breaking string
+
 // DryRun defines model for dryRun.
 type DryRun = bool
 
@@ -802,6 +865,9 @@ type DeleteProjectParams struct {
 	// DryRun Go as far as can be gone without telling a gateway anything.
 	DryRun DryRun `form:"dry-run,omitempty" json:"dry-run,omitempty,omitzero"`
 
+	// Breaking `allow` serves what breaks consumers though `pushes.breaking` is `refuse`. For admins of all the project's labels.
+	Breaking DeleteProjectParamsBreaking `form:"breaking,omitempty" json:"breaking,omitempty,omitzero"`
+
 	// Now Remove its policies at once, and not when no gateway can refer to them any longer.
 	Now bool `form:"now,omitempty" json:"now,omitempty,omitzero"`
 
@@ -809,11 +875,8 @@ type DeleteProjectParams struct {
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
 
-// GetProjectParams defines parameters for GetProject.
-type GetProjectParams struct {
-	// IfNoneMatch The ETag of what the caller has already.
-	IfNoneMatch IfNoneMatch `json:"If-None-Match,omitempty,omitzero"`
-}
+// DeleteProjectParamsBreaking defines parameters for DeleteProject.
+type DeleteProjectParamsBreaking string
 
 // PutProjectParams defines parameters for PutProject.
 type PutProjectParams struct {
@@ -826,12 +889,18 @@ type PutProjectParams struct {
 	// DryRun Go as far as can be gone without telling a gateway anything.
 	DryRun DryRun `form:"dry-run,omitempty" json:"dry-run,omitempty,omitzero"`
 
+	// Breaking `allow` serves what breaks consumers though `pushes.breaking` is `refuse`. For admins of all the project's labels.
+	Breaking PutProjectParamsBreaking `form:"breaking,omitempty" json:"breaking,omitempty,omitzero"`
+
 	// IfMatch The ETag of the only revision that may be replaced, or `*` for any there is.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 
 	// IfNoneMatch `*`: nothing of the project may be there.
 	IfNoneMatch PutProjectParamsIfNoneMatch `json:"If-None-Match,omitempty,omitzero"`
 }
+
+// PutProjectParamsBreaking defines parameters for PutProject.
+type PutProjectParamsBreaking string
 
 // PutProjectParamsIfNoneMatch defines parameters for PutProject.
 type PutProjectParamsIfNoneMatch string
@@ -856,9 +925,15 @@ type RollBackProjectParams struct {
 	// DryRun Go as far as can be gone without telling a gateway anything.
 	DryRun DryRun `form:"dry-run,omitempty" json:"dry-run,omitempty,omitzero"`
 
+	// Breaking `allow` serves what breaks consumers though `pushes.breaking` is `refuse`. For admins of all the project's labels.
+	Breaking RollBackProjectParamsBreaking `form:"breaking,omitempty" json:"breaking,omitempty,omitzero"`
+
 	// IfMatch The ETag of the only revision that may be replaced, or `*` for any there is.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
+
+// RollBackProjectParamsBreaking defines parameters for RollBackProject.
+type RollBackProjectParamsBreaking string
 
 // ExplainRequestJSONRequestBody defines body for ExplainRequest for application/json ContentType.
 type ExplainRequestJSONRequestBody = ExplainRequest
