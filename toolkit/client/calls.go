@@ -24,6 +24,8 @@ type Push struct {
 	Require string        // "all" or "percent:N"
 	DryRun  bool
 	Now     bool // of an undeployment
+	// AllowBreaking takes what breaks consumers where the server's policy does not; admins may.
+	AllowBreaking bool
 	// Revision is the only one that may be replaced; 0 is any.
 	Revision uint64
 }
@@ -83,6 +85,10 @@ func (c *Client) push(ctx context.Context, name string, p Push, k call) (o api.O
 	if p.Now {
 		k.query.Set("now", "true")
 	}
+	if p.AllowBreaking {
+		k.query.Set("breaking", "allow")
+	}
+	k.changes = !p.DryRun
 	if k.header == nil {
 		k.header = http.Header{}
 	}
@@ -108,7 +114,7 @@ func (c *Client) push(ctx context.Context, name string, p Push, k call) (o api.O
 // stranger is the error of an answer that is good for somebody, but is none of an adapter. Whoever took it for one would tell a
 // pipeline that all is well.
 func (c *Client) stranger(why string) error {
-	return &Error{Kind: Foreign, Words: fmt.Sprintf("%s does not answer as an adapter does: %s; does --server name one?", c.server, why)}
+	return &Error{Kind: Foreign, Words: fmt.Sprintf("%s is no management API of an adapter: %s; does --server name one?", c.server, why)}
 }
 
 // Diff says what a push would change.
@@ -196,6 +202,9 @@ func (c *Client) APIs(ctx context.Context, f Filter) ([]api.API, error) {
 // API is one with its operations.
 func (c *Client) API(ctx context.Context, name, version string) (a api.APIDetail, err error) {
 	_, err = c.do(ctx, call{method: http.MethodGet, path: "/apis/" + url.PathEscape(name) + "/" + url.PathEscape(version), again: true}, &a)
+	if err == nil && (a.Name != name || a.Version == "") {
+		return a, c.stranger("it does not describe " + name + "/" + version)
+	}
 	return a, err
 }
 
@@ -214,6 +223,9 @@ func (c *Client) Explain(ctx context.Context, r api.ExplainRequest) (a explain.A
 	k, err := asJSON(call{method: http.MethodPost, path: "/explain", again: true}, r)
 	if err == nil {
 		_, err = c.do(ctx, k, &a)
+	}
+	if err == nil && a.Status == 0 {
+		return a, c.stranger("it does not say what would become of the request")
 	}
 	return a, err
 }

@@ -26,6 +26,10 @@ type Options struct {
 	Token  string // "" sends none
 	// HTTP is the client to ask with, which has the certificates; nil is a plain one. Its transport is not used for unix:PATH.
 	HTTP *http.Client
+	// Again, if it is there, is told why a call is made once more.
+	Again func(why error)
+	// Shown: a certificate is shown to a server that asks for one.
+	Shown bool
 }
 
 // Client is one server. It is safe for concurrent use.
@@ -34,12 +38,14 @@ type Client struct {
 	base   string // of the API
 	token  string
 	http   *http.Client
+	again  func(error)
+	shown  bool
 	sleep  func(context.Context, time.Duration) error
 }
 
 // New makes a client. Its error is that the server cannot be one.
 func New(o Options) (*Client, error) {
-	c := &Client{server: o.Server, token: o.Token, sleep: sleep, http: &http.Client{}}
+	c := &Client{server: o.Server, token: o.Token, sleep: sleep, http: &http.Client{}, again: o.Again, shown: o.Shown}
 	if o.HTTP != nil {
 		*c.http = *o.HTTP
 	}
@@ -51,6 +57,9 @@ func New(o Options) (*Client, error) {
 	} else {
 		u, err := url.Parse(o.Server)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
+			if host, port, err := net.SplitHostPort(o.Server); err == nil && host != "" && numeric(port) {
+				return nil, fmt.Errorf("write http://%s, or https:// if it speaks TLS", o.Server)
+			}
 			return nil, errors.New("write http://HOST:PORT, https://HOST:PORT or unix:PATH")
 		}
 		c.base = strings.TrimSuffix(u.String(), "/")
@@ -80,6 +89,8 @@ type call struct {
 	body         func() (io.ReadCloser, int64, error) // nil is none; called for each try
 	// again: asked twice, it does no more than asked once.
 	again bool
+	// changes: what became of it matters where the answer does not come.
+	changes bool
 	// patience bounds the whole call; zero is patience.
 	patience time.Duration
 }
@@ -100,7 +111,11 @@ func (c *Client) do(ctx context.Context, k call, into any) (http.Header, error) 
 		if into == nil || r.StatusCode == http.StatusNoContent {
 			return nil
 		}
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxAnswer)).Decode(into); err != nil {
+		text, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
+		if err != nil {
+			return c.unreachable(err)
+		}
+		if err := json.Unmarshal(text, into); err != nil {
 			return &Error{Kind: Foreign, Words: fmt.Sprintf("%s does not answer as an adapter does: %v", c.server, err)}
 		}
 		return nil
@@ -115,14 +130,24 @@ func (c *Client) ask(ctx context.Context, k call, good func(*http.Response) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.patience)
 	defer cancel()
-	for try := 1; ; try++ {
+	for try, sent := 1, false; ; try++ {
 		err := c.once(ctx, k, good)
 		var failed *Error
-		if err == nil || !errors.As(err, &failed) || try == tries {
+		if err == nil || !errors.As(err, &failed) {
 			return err
 		}
+		if k.changes {
+			failed.doubt(sent)
+			sent = failed.Unknown
+		}
 		pause, again := failed.again(k.again)
-		if !again || c.sleep(ctx, pause) != nil {
+		if !again || try == tries {
+			return err
+		}
+		if c.again != nil {
+			c.again(err)
+		}
+		if c.sleep(ctx, pause) != nil {
 			return err
 		}
 	}
@@ -184,6 +209,11 @@ func (c *Client) refused(r *http.Response) error {
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	err := json.NewDecoder(io.LimitReader(r.Body, maxAnswer)).Decode(&e.Refusal)
+	if err == nil && kind == "application/problem+json" && numeric(e.Refusal.Code) {
+		e.Kind, e.Words = Foreign, fmt.Sprintf("%s is no management API of an adapter: it answers as a gateway does to those who call APIs (%s); --server names the adapter's management address", c.server, e.Refusal.Detail)
+		e.Refusal = api.Refusal{}
+		return e
+	}
 	if err != nil || kind != "application/problem+json" || e.Refusal.Code == "" {
 		e.Kind, e.Refusal = Foreign, api.Refusal{}
 		e.Words = fmt.Sprintf("%s answers %s, and not as an adapter's management API does; does --server name one?", c.server, r.Status)
@@ -192,6 +222,9 @@ func (c *Client) refused(r *http.Response) error {
 	e.Words = e.explain()
 	return e
 }
+
+// numeric says whether a text is of digits alone, as a port is, and a code of the data plane; those of the management API are words.
+func numeric(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -39,14 +39,34 @@ type Error struct {
 	Status  int         // of the answer; 0 is none
 	Refusal api.Refusal // of Refused
 	Words   string      // for people: what it is and what to do
+	// Unknown: the call was to change something, and may have.
+	Unknown bool
 
 	server    string
 	anonymous bool // no token was sent
 	pause     time.Duration
-	early     bool // nothing was sent
+	early     bool // there is no second try
+	told      bool // Words say what to do about --server
 }
 
 func (e *Error) Error() string { return e.Words }
+
+// doubt decides whether the call may have changed something; sent says that an earlier try may have. A refusal that the adapter has
+// thought about is the end of both: the same call again waits for the first, and finds what it has left.
+func (e *Error) doubt(sent bool) {
+	switch {
+	case e.Kind == Broken:
+		e.Unknown = true
+	case e.Kind == Foreign: // why: what stands before the adapter answers so where it has heard nothing of it
+		e.Unknown = sent || e.Status == http.StatusBadGateway || e.Status == http.StatusGatewayTimeout
+	case e.Kind == Refused && e.Status != http.StatusServiceUnavailable && e.Status != http.StatusTooManyRequests && e.Status != http.StatusUnauthorized:
+	default:
+		e.Unknown = sent
+	}
+	if sent && e.Unknown && e.Kind != Broken {
+		e.Words += "; an earlier try broke off after it was sent"
+	}
+}
 
 // again says whether the call may be made once more, and after which pause.
 func (e *Error) again(safe bool) (time.Duration, bool) {
@@ -71,6 +91,10 @@ func (e *Error) explain() string {
 		return fmt.Sprintf("%s does not take this token: %s; is it one of this server, and neither revoked nor expired?", e.server, words)
 	case http.StatusForbidden:
 		return words + "; an admin can give the token that role"
+	case http.StatusServiceUnavailable:
+		if strings.Contains(words, syscall.ENOSPC.Error()) {
+			return words + "; free space in the adapter's dataDir"
+		}
 	case http.StatusTooManyRequests:
 		return words + "; try again later"
 	}
@@ -104,12 +128,19 @@ func (c *Client) unreachable(err error) error {
 		e.Words = fmt.Sprintf("%s shows a certificate of an authority that is not trusted here: %v; --ca names the file of the authority to trust", c.server, err)
 	case errors.As(err, &host):
 		e.Words = fmt.Sprintf("%s shows a certificate for another name: %v; name it by --server as its certificate does", c.server, err)
+		e.told = true
 	case errors.As(err, &invalid), errors.As(err, &verification):
 		e.Words = fmt.Sprintf("%s shows a certificate that is not good: %v", c.server, err)
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		e.Words = fmt.Sprintf("%s does not speak TLS; write http:// for https://", c.server)
 	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
-		e.Words = fmt.Sprintf("%s ends the TLS handshake: %v; does it ask for a certificate? --cert and --key show one", c.server, err)
+		e.Words = fmt.Sprintf("%s ends the TLS handshake: %v; ", c.server, err)
+		if c.shown {
+			e.Words += "is the certificate of --cert from an authority that it trusts, still valid, and for a role that it lets in?"
+		} else {
+			e.Words += "does it ask for a certificate? --cert and --key show one"
+		}
+		e.told = true
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		e.Words = fmt.Sprintf("nobody answers at %s; is the adapter running?", c.server)
 	case errors.Is(err, fs.ErrPermission):
@@ -123,7 +154,7 @@ func (c *Client) unreachable(err error) error {
 	default:
 		e.Kind, e.Words = Broken, fmt.Sprintf("%s: %v", c.server, err)
 	}
-	if e.Kind == Unreachable {
+	if e.Kind == Unreachable && !e.told {
 		e.Words = strings.Replace(e.Words+"; --server names where else it is", "?;", "?", 1)
 	}
 	return e
