@@ -73,8 +73,8 @@ func (c *call) breaking() (bool, error) {
 	return c.query.Has("breaking"), nil
 }
 
-// longest is how long a caller may wait for a push.
-const longest = 10 * time.Minute
+// LongestWait is how long a caller may wait for a push.
+const LongestWait = 10 * time.Minute
 
 // wait reads for how long to wait; background: not at all. 0 is the gateway's own.
 func (c *call) wait() (wait time.Duration, background bool, err error) {
@@ -83,8 +83,8 @@ func (c *call) wait() (wait time.Duration, background bool, err error) {
 	}
 	text := c.query.Get("wait")
 	wait, err = time.ParseDuration(text)
-	if err != nil || wait < 0 || wait > longest {
-		return 0, false, badRequest("wait is %.20q, and must be a time like 30s, at most %s", text, longest)
+	if err != nil || wait < 0 || wait > LongestWait {
+		return 0, false, badRequest("wait is %.20q, and must be a time like 30s, at most %s", text, LongestWait)
 	}
 	return wait, wait == 0, nil
 }

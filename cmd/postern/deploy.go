@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/project"
+	"github.com/postern-gateway/postern/adapter/rest"
 	"github.com/postern-gateway/postern/toolkit/client"
 	"github.com/postern-gateway/postern/toolkit/pushes"
 	"github.com/postern-gateway/postern/toolkit/report"
@@ -58,6 +59,7 @@ func (o *choices) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.wait, "wait", "", "how long to wait for the gateways; 0 does not wait (the adapter's pushes.wait)")
 	c.Flags().StringVar(&o.push.Require, "require", "", "who must serve it: all, or percent:N of the healthy gateways (the adapter's pushes.require)")
 	c.Flags().BoolVar(&o.push.DryRun, "dry-run", false, "go as far as can be gone without telling a gateway anything")
+	c.Flags().BoolVar(&o.push.AllowBreaking, "allow-breaking", false, "do it although it breaks consumers, where the adapter refuses that (pushes.breaking); for admins")
 }
 
 var requirement = regexp.MustCompile(`^(all|percent:([1-9][0-9]?|100))$`)
@@ -73,6 +75,8 @@ func (o *choices) check() error {
 	switch {
 	case err != nil, wait < 0:
 		return usage(fmt.Errorf("--wait %s: write a time such as 30s, or 0", o.wait))
+	case wait > rest.LongestWait:
+		return usage(fmt.Errorf("--wait %s: an adapter lets wait for %s at most; --wait 0 does not wait, and the push goes on", o.wait, rest.LongestWait))
 	case wait == 0:
 		wait = -1
 	}
@@ -104,17 +108,18 @@ func (d *deployment) run(c *cobra.Command, paths []string) error {
 		return err
 	}
 	defer asker.Close()
-	return eachPush(c, asker, paths, d.format.value, func(ctx context.Context, path string) (pushes.Result, error) {
+	return eachPush(c, asker, paths, d.format.value, func(ctx context.Context, path string) pushes.Result {
 		return d.deploy(ctx, asker, path)
 	})
 }
 
-// deploy pushes one project. The error is that it could not even be read.
-func (d *deployment) deploy(ctx context.Context, asker *client.Client, path string) (pushes.Result, error) {
+// deploy pushes one project.
+func (d *deployment) deploy(ctx context.Context, asker *client.Client, path string) pushes.Result {
 	r := pushes.Result{Path: path, Verb: "deployed", DryRun: d.choices.push.DryRun}
 	archive, p, problems, err := archiveOf(path)
 	if err != nil {
-		return r, err
+		r.Project, r.Exit, r.Failure = or(d.name, nameOf(path)), exitBadInput, &pushes.Failure{Code: "unreadable", Detail: err.Error()}
+		return r
 	}
 	r.Project = p.Name
 	if d.name != "" {
@@ -123,14 +128,14 @@ func (d *deployment) deploy(ctx context.Context, asker *client.Client, path stri
 	if !d.unchecked && model.Refusing(problems) {
 		r.Exit = exitBadInput
 		r.Failure = &pushes.Failure{Code: "invalid", Detail: "it has problems, and nothing was sent", Problems: problems, Next: "mend what is named above and deploy it again"}
-		return r, nil
+		return r
 	}
 	o, rollout, err := asker.Put(ctx, r.Project, client.Bytes(archive), d.choices.push)
 	return settle(r, o, rollout, err)
 }
 
 // settle completes a result by what a server answered.
-func settle(r pushes.Result, o outcome, rollout string, err error) (pushes.Result, error) {
+func settle(r pushes.Result, o outcome, rollout string, err error) pushes.Result {
 	var e *client.Error
 	switch {
 	case err == nil && rollout != "":
@@ -138,22 +143,23 @@ func settle(r pushes.Result, o outcome, rollout string, err error) (pushes.Resul
 	case err == nil:
 		r.OK, r.Outcome = true, &o
 	case !errors.As(err, &e):
-		return r, err
+		r.Exit, r.Failure = exitBadInput, &pushes.Failure{Detail: err.Error()}
+		return r
 	case e.Kind == client.Refused:
 		r.Exit, r.Failure = codeOf(e), pushes.FailureOf(e.Refusal, r.Project, r.Path)
 		r.Failure.Detail = e.Words
 	default:
 		r.Exit, r.Failure = codeOf(e), &pushes.Failure{Detail: e.Words}
-		if e.Kind == client.Broken {
-			r.Failure.Unknown = true
-			r.Failure.Next = "what became of it is not known: postern revisions " + r.Project + " tells"
-		}
 	}
-	return r, nil
+	if e != nil && e.Unknown {
+		r.Failure.Unknown = true
+		r.Failure.Next = "what became of it is not known: postern revisions " + r.Project + " tells"
+	}
+	return r
 }
 
 // eachPush makes one push after the other, shows on a terminal how they get on, and prints what became of them.
-func eachPush(c *cobra.Command, asker *client.Client, subjects []string, format string, push func(context.Context, string) (pushes.Result, error)) error {
+func eachPush(c *cobra.Command, asker *client.Client, subjects []string, format string, push func(context.Context, string) pushes.Result) error {
 	ctx, release := interruptible(c)
 	defer release()
 	if format == "" {
@@ -163,11 +169,8 @@ func eachPush(c *cobra.Command, asker *client.Client, subjects []string, format 
 	worst := exitOK
 	for i, subject := range subjects {
 		done := follow(ctx, newStatus(c), asker, subject)
-		r, err := push(ctx, subject)
+		r := push(ctx, subject)
 		done()
-		if err != nil {
-			return err
-		}
 		worst = max(worst, r.Exit)
 		results = append(results, r)
 		if format == "text" {

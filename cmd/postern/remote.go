@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,21 +47,24 @@ func (r *remote) client(c *cobra.Command) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := r.server
+	server, name := r.server, ""
 	if server == "" {
 		if server, err = managementOf(cfg, r.files.Cert != ""); err != nil {
 			return nil, err
+		}
+		if strings.HasPrefix(server, "unix:") && server != cfg.Management.Listen {
+			name = "this machine's gateway" // why: nobody has heard of that socket
 		}
 	}
 	asking, err := clientOf(r.files)
 	if err != nil {
 		return nil, err
 	}
-	options := client.Options{Server: server, Token: r.token, HTTP: asking}
+	options := client.Options{Server: server, Name: name, Token: r.token, HTTP: asking, Shown: r.files.Cert != "", Again: tellAgain(c)}
 	if options.Token == "" {
 		options.Token = strings.TrimSpace(os.Getenv("POSTERN_TOKEN"))
 	}
-	if options.Token == "" && cfg != nil && here(server) {
+	if options.Token == "" && cfg != nil && ours(cfg, server) {
 		options.Token = adminToken(cfg)
 	}
 	asker, err := client.New(options)
@@ -84,7 +88,32 @@ func (r *remote) configuration(c *cobra.Command) (*config.Config, error) {
 	return cfg, err
 }
 
-// here says whether a server is on this machine: its admin token is for no other.
+// tellAgain tells that a call is made once more, the first time it is, where no line on a terminal shows how it gets on.
+func tellAgain(c *cobra.Command) func(error) {
+	if newStatus(c).on() {
+		return nil
+	}
+	var once sync.Once
+	return func(why error) {
+		once.Do(func() { fmt.Fprintf(c.ErrOrStderr(), "%s: %v; trying again\n", self(), why) })
+	}
+}
+
+// ours says whether a server is where the adapter of a configuration is asked. Its admin token is for no other: at any other port of
+// this machine somebody else may listen.
+func ours(cfg *config.Config, server string) bool {
+	if !here(server) {
+		return false
+	}
+	for _, certificate := range []bool{false, true} {
+		if at, err := managementOf(cfg, certificate); err == nil && at == strings.TrimSuffix(server, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// here says whether a server is on this machine.
 func here(server string) bool {
 	if strings.HasPrefix(server, "unix:") {
 		return true
@@ -113,6 +142,9 @@ func failed(err error) error {
 
 func codeOf(e *client.Error) int {
 	if e.Kind != client.Refused {
+		return exitUnreachable
+	}
+	if e.Refusal.Code == "busy" { // a moment later it may be taken
 		return exitUnreachable
 	}
 	switch e.Status {

@@ -104,7 +104,7 @@ func TestDeploy(t *testing.T) {
 		"served":    {fakeAnswer{200, servedAnswer}, nil, 0, []string{"shop: deployed as revision 8\n", "  pets/1.0.0 at /v1\n", "  gw-1  envoy  default  serving\n"}},
 		"begun":     {fakeAnswer{202, `{"rollout":"r1","location":"/api/v1/rollouts/r1"}`}, []string{"--wait", "0"}, 0, []string{"begun as rollout r1"}},
 		"unchanged": {fakeAnswer{200, `{"project":"shop","revision":8,"unchanged":true,"committed":true}`}, nil, 0, []string{"shop: unchanged, revision 8"}},
-		"nobody":    {fakeAnswer{201, `{"project":"shop","revision":1,"created":true,"committed":true}`}, nil, 0, []string{"revision 1; no gateway of its labels is connected"}},
+		"nobody":    {fakeAnswer{201, `{"project":"shop","revision":1,"created":true,"committed":true}`}, nil, 0, []string{"revision 1; no gateway of its labels that takes requests is connected"}},
 		"dry run":   {fakeAnswer{200, `{"project":"shop","revision":7}`}, []string{"--dry-run"}, 0, []string{"would be deployed"}},
 		"invalid": {
 			fakeAnswer{422, refusal("invalid", "the project has 1 problem", `,"revision":7,"problems":[{"file":"api_definitions/pets.yaml","line":3,"column":17,"pointer":"/servers/0/url","severity":"error","code":"forbidden-backend","message":"no"}]`)},
@@ -112,14 +112,21 @@ func TestDeploy(t *testing.T) {
 			[]string{"error: " + shop + "/api_definitions/pets.yaml:3:17 /servers/0/url: no [forbidden-backend]\n", "shop: not deployed: the project has 1 problem\n", "  revision 7 is served as before\n", "  next: mend what is named above"},
 		},
 		"conflict": {fakeAnswer{409, refusal("conflict", "taken", "")}, nil, 1, []string{"not deployed: taken", "change one of the two places"}},
-		"breaking": {fakeAnswer{409, refusal("breaking", "it breaks", "")}, nil, 1, []string{"postern diff " + shop}},
+		"breaking": {fakeAnswer{409, refusal("breaking", "it breaks", "")}, nil, 1, []string{"postern diff " + shop, "--allow-breaking"}},
 		"outdated": {fakeAnswer{412, refusal("outdated", "it is 9", "")}, []string{"--if-revision", "7"}, 1, []string{"postern revisions shop"}},
 		"rejected": {
 			fakeAnswer{502, refusal("refused", "a gateway rejected it", `,"rolledBack":true,"gateways":[{"id":"gw-1","role":"envoy","label":"default","state":"rejected","detail":"bad regex"}]`)},
 			nil, 4,
 			[]string{"gw-1  envoy  default  rejected  bad regex", "it was taken back everywhere", "postern gateways"},
 		},
-		"silent":         {fakeAnswer{504, refusal("silent", "gw-2 did not answer", `,"revision":7,"rolledBack":true`)}, nil, 4, []string{"revision 7 is served as before", "--require percent:N"}},
+		"silent": {fakeAnswer{504, refusal("silent", "gw-2 did not answer", `,"revision":7,"rolledBack":true`)}, nil, 4, []string{"revision 7 is served as before", "--require percent:N"}},
+		"silent, for it went": {
+			fakeAnswer{504, refusal("silent", "gw-2 went", `,"gateways":[{"id":"gw-2","role":"envoy","label":"default","state":"lost"}]`)}, nil, 4, []string{"gw-2 went away meanwhile"},
+		},
+		"busy":           {fakeAnswer{409, refusal("busy", "another push has it", "")}, nil, 3, []string{"next: try again"}},
+		"full":           {fakeAnswer{503, refusal("unavailable", "the store: no space left on device", "")}, nil, 3, []string{"free space in the adapter's dataDir"}},
+		"proxy":          {fakeAnswer{504, "<html>"}, nil, 3, []string{"shop: perhaps deployed, perhaps not: ", "next: what became of it is not known: postern revisions shop tells"}},
+		"data plane":     {fakeAnswer{404, refusal("900906", "No API has this path.", "")}, nil, 3, []string{"is no management API"}},
 		"stranger":       {fakeAnswer{401, refusal("unauthenticated", "say who you are", "")}, nil, 3, []string{"give a token"}},
 		"not his":        {fakeAnswer{403, refusal("forbidden", "it takes the role deployer for label a", "")}, nil, 1, []string{"role deployer"}},
 		"unavailable":    {fakeAnswer{503, refusal("unavailable", "it is starting", "")}, nil, 3, []string{"it is starting"}},
@@ -179,26 +186,41 @@ func TestDeploySeveral(t *testing.T) {
 	if code != exitRejected || !strings.HasSuffix(out, "1 of 3 projects went well\n") {
 		t.Errorf("it ends with %d: %s", code, out)
 	}
+	shop, none := projectAt(t, "shop", definition), filepath.Join(t.TempDir(), "none")
+	code, out, _ = typed("deploy", shop, none, shop, "--server", server.url)
+	if code != exitBadInput || !strings.Contains(out, "none: not deployed: ") || !strings.HasSuffix(out, "2 of 3 projects went well\n") {
+		t.Errorf("it ends with %d: %s", code, out)
+	}
+	var results []struct{ OK bool }
+	_, out, _ = typed("deploy", shop, none, shop, "--server", server.url, "-o", "json")
+	if err := json.Unmarshal([]byte(out), &results); err != nil || len(results) != 3 || results[1].OK || !results[2].OK {
+		t.Errorf("%v in %s", err, out)
+	}
 }
 
 // TestTokens: the one that is given is sent, and never printed; the machine's own goes to itself alone.
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	config := filepath.Join(data, "postern.yaml")
-	for name, text := range map[string]string{config: "dataDir: " + data + "\n", filepath.Join(data, "admin.token"): "ptk_admin\n"} {
+	config, other := filepath.Join(data, "postern.yaml"), filepath.Join(data, "other.yaml")
+	server := newFake(t, map[string]fakeAnswer{"GET /apis": {200, `{"apis":[]}`}})
+	for name, text := range map[string]string{
+		config: "dataDir: " + data + "\nmanagement: {listen: '" + strings.TrimPrefix(server.url, "http://") + "'}\n", other: "dataDir: " + data + "\nmanagement: {listen: '127.0.0.1:1'}\n", filepath.Join(data, "admin.token"): "ptk_admin\n",
+	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	server := newFake(t, map[string]fakeAnswer{"GET /apis": {200, `{"apis":[]}`}})
 	if code, _, errOut := typed("apis", "--server", server.url, "--token", "ptk_given"); code != 0 {
 		t.Error(errOut)
 	}
 	if code, _, errOut := typed("apis", "--server", server.url, "--config", config); code != 0 {
 		t.Error(errOut)
 	}
-	want := "GET /apis?limit=1000 Bearer ptk_given\nGET /apis?limit=1000 Bearer ptk_admin"
+	if code, _, errOut := typed("apis", "--server", server.url, "--config", other); code != 0 { // whoever listens there
+		t.Error(errOut)
+	}
+	want := "GET /apis?limit=1000 Bearer ptk_given\nGET /apis?limit=1000 Bearer ptk_admin\nGET /apis?limit=1000 "
 	if got := strings.Join(server.asked, "\n"); got != want {
 		t.Errorf("asked\n%s\nwant\n%s", got, want)
 	}
@@ -219,10 +241,20 @@ func TestTokens(t *testing.T) {
 func TestUndeploy(t *testing.T) {
 	t.Parallel()
 	server := newFake(t, map[string]fakeAnswer{
-		"DELETE /projects/shop": {200, `{"project":"shop","revision":4,"committed":true}`}, "DELETE /projects/none": {404, refusal("unknown", "there is no project none", "")},
+		"DELETE /projects/shop": {200, `{"project":"shop","revision":4,"committed":true}`}, "DELETE /projects/kept": {409, refusal("breaking", "it breaks", "")},
+		"DELETE /projects/none": {404, refusal("unknown", "there is no project none", "")},
 	})
 	if code, out, errOut := typed("undeploy", "shop", "--now", "--server", server.url); code != 0 || out != "shop: undeployed\n" || !strings.Contains(server.asked[0], "?now=true") {
 		t.Errorf("it ends with %d: %s%s", code, out, errOut)
+	}
+	if code, out, errOut := typed("undeploy", "shop", "--allow-breaking", "--server", server.url); code != 0 || !strings.Contains(server.asked[1], "?breaking=allow") {
+		t.Errorf("it ends with %d: %s%s", code, out, errOut)
+	}
+	if code, out, _ := typed("undeploy", "kept", "--server", server.url); code != exitBadInput || !strings.Contains(out, "--allow-breaking") || strings.Contains(out, "DIR") {
+		t.Errorf("it ends with %d: %s", code, out)
+	}
+	if code, _, errOut := typed("undeploy", "shop", "--wait", "20m", "--server", server.url); code != exitUsage || !strings.Contains(errOut, "10m0s at most") {
+		t.Errorf("it ends with %d: %s", code, errOut)
 	}
 	if code, out, _ := typed("undeploy", "none", "--server", server.url); code != exitBadInput || !strings.Contains(out, "none: not undeployed: there is no project none") {
 		t.Errorf("it ends with %d: %s", code, out)
@@ -328,6 +360,12 @@ func TestLists(t *testing.T) {
 	}
 	if code, out, _ := typed("explain", "GET /nothing", "--server", server.url); code != exitBadInput || !strings.Contains(out, "404") {
 		t.Errorf("explain ends with %d: %s", code, out)
+	}
+	stranger := newFake(t, map[string]fakeAnswer{"POST /explain": {200, `{}`}, "GET /apis/pets/1": {200, `{"id":1}`}})
+	for _, args := range [][]string{{"explain", "GET /nothing"}, {"apis", "pets/1"}} {
+		if code, _, errOut := typed(append(args, "--server", stranger.url)...); code != exitUnreachable || !strings.Contains(errOut, "is no management API") {
+			t.Errorf("%q ends with %d: %s", args, code, errOut)
+		}
 	}
 	if code, _, _ := typed("explain", "GET /nothing", "shop", "--server", server.url); code != exitUsage {
 		t.Errorf("explain ends with %d", code)

@@ -35,7 +35,7 @@ gateways serve it, and makes a new revision.`,
 				return err
 			}
 			defer asker.Close()
-			return eachPush(c, asker, args, "", func(ctx context.Context, name string) (pushes.Result, error) {
+			return eachPush(c, asker, args, "", func(ctx context.Context, name string) pushes.Result {
 				return rollBack(ctx, asker, name, to, o.push)
 			})
 		},
@@ -47,7 +47,7 @@ gateways serve it, and makes a new revision.`,
 	return c
 }
 
-func rollBack(ctx context.Context, asker *client.Client, name string, to uint64, push client.Push) (pushes.Result, error) {
+func rollBack(ctx context.Context, asker *client.Client, name string, to uint64, push client.Push) pushes.Result {
 	r := pushes.Result{Project: name, DryRun: push.DryRun, Verb: "rolled back"}
 	if to == 0 {
 		revisions, err := asker.Revisions(ctx, name)
@@ -57,7 +57,7 @@ func rollBack(ctx context.Context, asker *client.Client, name string, to uint64,
 		before, now := earlier(revisions)
 		if before == 0 {
 			r.Exit, r.Failure = exitBadInput, &pushes.Failure{Code: "unknown", Detail: "there is no revision before it", Next: "postern revisions " + name + " lists what there is"}
-			return r, nil
+			return r
 		}
 		to, push.Revision = before, now // why: that nobody deploys in between
 	}

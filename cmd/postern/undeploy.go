@@ -43,7 +43,7 @@ terminal is asked first.`,
 					return err
 				}
 			}
-			return eachPush(c, asker, names, "", func(ctx context.Context, name string) (pushes.Result, error) {
+			return eachPush(c, asker, names, "", func(ctx context.Context, name string) pushes.Result {
 				r := pushes.Result{Project: name, Verb: pushes.Undeployed, DryRun: o.push.DryRun}
 				out, rollout, err := asker.Delete(ctx, name, o.push)
 				return settle(r, out, rollout, err)

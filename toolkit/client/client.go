@@ -4,7 +4,10 @@
 package client
 
 import (
+	"bufio"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +26,7 @@ import (
 // Options say whom to ask, and as whom.
 type Options struct {
 	Server string // http://HOST:PORT, https://HOST:PORT, either with a path before /api/v1, or unix:PATH
+	Name   string // what people call it; "" is Server
 	Token  string // "" sends none
 	// HTTP is the client to ask with, which has the certificates; nil is a plain one. Its transport is not used for unix:PATH.
 	HTTP *http.Client
@@ -40,17 +44,18 @@ type Client struct {
 	http   *http.Client
 	again  func(error)
 	shown  bool
+	unix   bool
 	sleep  func(context.Context, time.Duration) error
 }
 
 // New makes a client. Its error is that the server cannot be one.
 func New(o Options) (*Client, error) {
-	c := &Client{server: o.Server, token: o.Token, sleep: sleep, http: &http.Client{}, again: o.Again, shown: o.Shown}
+	c := &Client{server: cmp.Or(o.Name, o.Server), token: o.Token, sleep: sleep, http: &http.Client{}, again: o.Again, shown: o.Shown}
 	if o.HTTP != nil {
 		*c.http = *o.HTTP
 	}
 	if path, ok := strings.CutPrefix(o.Server, "unix:"); ok && path != "" {
-		c.base = "http://localhost"
+		c.base, c.unix = "http://localhost", true
 		c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		}}
@@ -160,7 +165,11 @@ func (c *Client) once(ctx context.Context, k call, good func(*http.Response) err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.unreachable(err)
+		err := c.unreachable(err)
+		if err.Kind == Broken && !err.early && c.encrypted(ctx) {
+			err.Kind, err.Words = Unreachable, fmt.Sprintf("%s speaks TLS; write https:// for http://", c.server)
+		}
+		return err
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read
 	if response.StatusCode >= 300 && response.StatusCode != http.StatusNotModified {
@@ -207,8 +216,13 @@ func (c *Client) refused(r *http.Response) error {
 		e.Kind, e.Words = Foreign, fmt.Sprintf("%s redirects to %s; name by --server where the adapter itself is", c.server, r.Header.Get("Location"))
 		return e
 	}
+	body := bufio.NewReader(io.LimitReader(r.Body, maxAnswer))
+	if begin, _ := body.Peek(64); r.StatusCode == http.StatusBadRequest && strings.HasPrefix(string(begin), "Client sent an HTTP request to an HTTPS server") {
+		e.Kind, e.Words = Unreachable, fmt.Sprintf("%s speaks TLS; write https:// for http://", c.server)
+		return e
+	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	err := json.NewDecoder(io.LimitReader(r.Body, maxAnswer)).Decode(&e.Refusal)
+	err := json.NewDecoder(body).Decode(&e.Refusal)
 	if err == nil && kind == "application/problem+json" && numeric(e.Refusal.Code) {
 		e.Kind, e.Words = Foreign, fmt.Sprintf("%s is no management API of an adapter: it answers as a gateway does to those who call APIs (%s); --server names the adapter's management address", c.server, e.Refusal.Detail)
 		e.Refusal = api.Refusal{}
@@ -225,6 +239,28 @@ func (c *Client) refused(r *http.Response) error {
 
 // numeric says whether a text is of digits alone, as a port is, and a code of the data plane; those of the management API are words.
 func numeric(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
+
+// encrypted says whether a server that was named by http:// ends connections because it speaks TLS. Nothing is sent to it.
+func (c *Client) encrypted(ctx context.Context) bool {
+	address, plain := strings.CutPrefix(c.base, "http://")
+	if !plain || c.unix {
+		return false
+	}
+	address, _, _ = strings.Cut(address, "/")
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		address += ":80"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()                                                                  //nolint:errcheck // nothing was sent
+	err = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) //nolint:gosec // whoever it is, it speaks TLS
+	var alert tls.AlertError
+	return err == nil || errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:")
+}
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -201,6 +202,8 @@ func TestWords(t *testing.T) {
 		{gone.URL, "", Unreachable, "nobody answers at " + gone.URL},
 		{"unix:" + filepath.Join(t.TempDir(), "no.sock"), "", Unreachable, "nobody answers at unix:"},
 		{encrypted.URL, "", Unreachable, "--ca names the file"},
+		{strings.Replace(encrypted.URL, "https:", "http:", 1), "", Unreachable, "write https:// for http://"},
+		{"http://" + closing(t), "", Unreachable, "write https:// for http://"},
 		{strings.Replace(plain.server, "http:", "https:", 1), "", Unreachable, "write http:// for https://"},
 		{"http://no-such-host.invalid", "", Unreachable, "--server names where else"},
 		{plain.server + "/401", "", Refused, "say who you are; give a token by --token"},
@@ -220,6 +223,70 @@ func TestWords(t *testing.T) {
 		if _, err := New(Options{Server: server}); err == nil {
 			t.Errorf("%q was taken", server)
 		}
+	}
+}
+
+// closing is a listener of TLS that ends whatever speaks none without a word.
+func closing(t *testing.T) string {
+	t.Helper()
+	authority := httptest.NewUnstartedServer(http.NotFoundHandler())
+	authority.StartTLS()
+	t.Cleanup(authority.Close)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", authority.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.(*tls.Conn).Handshake()
+			_ = conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// TestDoubt: once a push was sent, nobody says that it was not taken unless the adapter does.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	const then503, then404, thenPage, thenNobody = "503", "404", "page", "nobody"
+	for _, then := range []string{then503, then404, thenPage, thenNobody} {
+		t.Run(then, func(t *testing.T) {
+			t.Parallel()
+			var c *Client
+			var s *httptest.Server
+			first := true
+			s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				switch {
+				case first:
+					first = false
+					if then == thenNobody {
+						_ = s.Listener.Close()
+					}
+					if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+						_ = conn.Close()
+					}
+				case then == then503:
+					refuse(w, http.StatusServiceUnavailable, "unavailable", "it is starting")
+				case then == then404:
+					refuse(w, http.StatusNotFound, "unknown", "there is none")
+				default:
+					_, _ = io.WriteString(w, "<html>")
+				}
+			}))
+			t.Cleanup(s.Close)
+			told := 0
+			c = ask(t, Options{Server: s.URL, Again: func(error) { told++ }})
+			_, _, err := c.Put(t.Context(), "shop", Bytes([]byte("zip")), Push{})
+			var e *Error
+			if want := then != then404; !errors.As(err, &e) || e.Unknown != want || strings.Contains(e.Words, "an earlier try broke off") != want || told != 1 {
+				t.Errorf("%+v, told %d times", e, told)
+			}
+		})
 	}
 }
 

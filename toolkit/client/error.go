@@ -91,10 +91,6 @@ func (e *Error) explain() string {
 		return fmt.Sprintf("%s does not take this token: %s; is it one of this server, and neither revoked nor expired?", e.server, words)
 	case http.StatusForbidden:
 		return words + "; an admin can give the token that role"
-	case http.StatusServiceUnavailable:
-		if strings.Contains(words, syscall.ENOSPC.Error()) {
-			return words + "; free space in the adapter's dataDir"
-		}
 	case http.StatusTooManyRequests:
 		return words + "; try again later"
 	}
@@ -102,7 +98,7 @@ func (e *Error) explain() string {
 }
 
 // unreachable says why nobody answers.
-func (c *Client) unreachable(err error) error {
+func (c *Client) unreachable(err error) *Error {
 	if plain := new(url.Error); errors.As(err, &plain) {
 		err = plain.Err // why: what was tried is said before
 	}

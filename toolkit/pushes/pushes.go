@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/postern-gateway/postern/adapter/model"
@@ -52,7 +54,7 @@ type Failure struct {
 func FailureOf(r api.Refusal, project, path string) *Failure {
 	return &Failure{
 		Code: r.Code, Detail: r.Detail, Revision: r.Revision, RolledBack: r.RolledBack, Problems: Problems(r.Problems), Gateways: r.Gateways,
-		Next: next(r.Code, project, path),
+		Next: next(r, project, path),
 	}
 }
 
@@ -73,29 +75,54 @@ func Problems(problems []api.Problem) []model.Problem {
 }
 
 // next says what to do about a refusal of a code.
-func next(code, project, path string) string {
-	if path == "" {
-		path = "DIR"
-	}
-	switch code {
+func next(r api.Refusal, project, path string) string {
+	switch r.Code {
 	case "invalid":
+		if path == "" { // a rollback, to what was good once
+			return "mend what is named above, or serve another revision: postern revisions " + project + " lists them"
+		}
 		return "mend what is named above and deploy it again; postern validate " + path + " says the same without a server"
 	case "conflict":
 		return "change one of the two places, or undeploy the other project; postern apis lists who has what"
 	case "outdated":
+		if path == "" {
+			return "somebody else has deployed since: look at postern revisions " + project + ", then try again"
+		}
 		return "somebody else has deployed since: look at postern revisions " + project + " and postern diff " + path + ", then deploy again"
 	case "breaking":
-		return "postern diff " + path + " has all of it; keep what consumers use beside the new, or give the API a new version and base path"
+		if path == "" {
+			return "see that nobody calls it any longer; --allow-breaking does it all the same, for an admin"
+		}
+		return "postern diff " + path + " has all of it; keep what consumers use beside the new, or give the API a new version and base path; --allow-breaking deploys it all the same, for an admin"
 	case "refused", "probe-failed":
 		return "mend what the gateway names and deploy it again; postern gateways shows the state of each"
 	case "silent":
+		if lost := inState(r.Gateways, api.GatewayStateLost); lost != "" {
+			return lost + " went away meanwhile: deploy again when postern gateways shows it back, or gone for good, for then nobody waits for it"
+		}
 		return "postern gateways shows who is silent; wait for longer (--wait), or for fewer (--require percent:N)"
 	case "busy":
 		return "try again when the other pushes are through, or with a longer --wait"
+	case "unavailable":
+		if strings.Contains(r.Detail, syscall.ENOSPC.Error()) {
+			return "free space in the adapter's dataDir, then try again"
+		}
+		return "try again; the adapter's log says more"
 	case "unknown":
 		return "postern apis lists what there is, postern revisions NAME the states of a project"
 	}
 	return ""
+}
+
+// inState are the ids of the gateways in a state; "" is none.
+func inState(gateways []api.Verdict, state api.GatewayState) string {
+	var ids []string
+	for _, g := range gateways {
+		if g.State == state {
+			ids = append(ids, g.ID)
+		}
+	}
+	return strings.Join(ids, ", ")
 }
 
 // Write writes results as "text" or "json", or their problems as "junit" or "sarif".
@@ -183,12 +210,14 @@ func (r Result) outcome(b *strings.Builder) {
 	gatewayLines(b, o.Gateways)
 }
 
-// nobody says that a push reached no gateway, which is no failure.
+// nobody says that no Envoy serves a push, which is no failure, unless a warning has said so.
 func nobody(o *api.Outcome) string {
-	if len(o.Gateways) == 0 && o.Committed {
-		return "; no gateway of its labels is connected, and those that come get it"
+	served := slices.ContainsFunc(o.Gateways, func(g api.Verdict) bool { return g.Role == "envoy" && g.State == api.GatewayStateServing })
+	told := slices.ContainsFunc(o.Warnings, func(p api.Problem) bool { return p.Code == "no-gateway" })
+	if served || told || !o.Committed {
+		return ""
 	}
-	return ""
+	return "; no gateway of its labels that takes requests is connected, and those that come get it"
 }
 
 func (r Result) failure(b *strings.Builder) {
@@ -196,14 +225,19 @@ func (r Result) failure(b *strings.Builder) {
 	for _, p := range f.Problems {
 		fmt.Fprintf(b, "%s: %s\n", p.Severity, report.At(r.Path, p).Error())
 	}
-	fmt.Fprintf(b, "%s: not %s: %s\n", r.Project, r.Verb, f.summary())
+	if f.Unknown {
+		fmt.Fprintf(b, "%s: perhaps %s, perhaps not: %s\n", r.Project, r.Verb, f.summary())
+	} else {
+		fmt.Fprintf(b, "%s: not %s: %s\n", r.Project, r.Verb, f.summary())
+	}
 	gatewayLines(b, f.Gateways)
 	switch {
+	case f.Unknown:
 	case f.Revision > 0:
 		fmt.Fprintf(b, "  revision %d is served as before\n", f.Revision)
 	case f.RolledBack:
 		b.WriteString("  it was taken back everywhere\n")
-	case f.Next != "" && !f.Unknown:
+	case f.Next != "":
 		b.WriteString("  nothing has changed at the gateways\n")
 	}
 	if f.Next != "" {
