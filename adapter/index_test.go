@@ -104,6 +104,9 @@ func TestListsOfMany(t *testing.T) {
 	if n != 5000 || len(a.API("api00042/1")) != 1 || a.API("api00042/2") != nil {
 		t.Errorf("%d APIs", n)
 	}
+	if of := a.APIsOf("p00042"); len(of) != 1 || of[0].ID != "api00042/1" || a.APIsOf("none") != nil {
+		t.Errorf("%+v", of)
+	}
 	if all := a.Labels(); len(all) != 1 || all[0].APIs[Live] != 5000 {
 		t.Errorf("%+v", all)
 	}
@@ -144,12 +147,9 @@ func BenchmarkStatus(b *testing.B) {
 			_, _, err := a.APIs(ctx, "api05000/1", 100, func(APIStatus) bool { return true })
 			return err
 		},
-		"apis of one project": func() error {
-			_, _, err := a.APIs(ctx, "", 100, func(s APIStatus) bool { return s.Project == "p05000" })
-			return err
-		},
-		"gateways": func() error { a.Labels(); a.Gateways(); return nil },
-		"status":   func() error { a.Status(); return nil },
+		"apis of one project": func() error { a.APIsOf("p05000"); return nil },
+		"gateways":            func() error { a.Labels(); a.Gateways(); return nil },
+		"status":              func() error { a.Status(); return nil },
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

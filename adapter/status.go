@@ -287,6 +287,22 @@ func nextIDs(boards []*label, after string) []string {
 	return ids[:min(stride, len(ids))]
 }
 
+// APIsOf are those of a project, by id, path and label.
+func (a *Adapter) APIsOf(project string) []APIStatus {
+	var found []APIStatus
+	boards := a.known()
+	for _, s := range a.board.at(project) {
+		for _, l := range boards {
+			found = append(found, l.board.of(s.Path)...)
+		}
+	}
+	found = slices.DeleteFunc(found, func(s APIStatus) bool { return s.Project != project })
+	slices.SortFunc(found, func(x, y APIStatus) int {
+		return cmp.Or(cmp.Compare(x.ID, y.ID), cmp.Compare(x.Path, y.Path), cmp.Compare(x.Label, y.Label))
+	})
+	return found
+}
+
 // API is what there is of an API's id, by path and label.
 func (a *Adapter) API(id string) []APIStatus { return apisAt(a.known(), id) }
 

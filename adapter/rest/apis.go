@@ -76,26 +76,11 @@ func (c *call) listAPIs() error {
 	if c.query.Has("state") && !state.Valid() {
 		return badRequest("state is %.20q, and must be live, stale or rejected", string(state))
 	}
-	wanted := func(s adapter.APIStatus) bool {
-		return (label == "" || s.Label == label) && (project == "" || s.Project == project) && c.caller.Grants.Sees(s.Label)
-	}
-	var all []*found
-	after := c.query.Get("after")
-	id, _, _ := strings.Cut(after, " ")
-	if after != "" { // why: the id may have more of them, of other projects
-		all = c.gather(slices.DeleteFunc(c.Gateway.API(id), func(s adapter.APIStatus) bool { return !wanted(s) }))
-		all = slices.DeleteFunc(all, func(f *found) bool { return f.key() <= after || state != "" && f.State != state })
-	}
-	for more := true; more && len(all) <= limit; {
-		var page []adapter.APIStatus
-		if page, more, err = c.Gateway.APIs(c.r.Context(), id, max(limit+1, pageAtLeast), wanted); err != nil {
-			return err
-		}
-		for _, f := range c.gather(page) {
-			if id = f.Name + "/" + f.Version; state == "" || f.State == state {
-				all = append(all, f)
-			}
-		}
+	all, err := c.apisAfter(c.query.Get("after"), project, limit, state, func(s adapter.APIStatus) bool {
+		return (label == "" || s.Label == label) && c.caller.Grants.Sees(s.Label)
+	})
+	if err != nil {
+		return err
 	}
 	list := api.APIList{Apis: []api.API{}}
 	for _, f := range all[:min(limit, len(all))] {
@@ -105,6 +90,33 @@ func (c *call) listAPIs() error {
 		c.next(all[limit-1].key())
 	}
 	return c.answer(http.StatusOK, list)
+}
+
+// apisAfter are more than limit APIs, if there are so many, that come after a key: of one project, or of all.
+func (c *call) apisAfter(after, project string, limit int, state api.APIState, wanted func(adapter.APIStatus) bool) ([]*found, error) {
+	id, _, _ := strings.Cut(after, " ")
+	var first []adapter.APIStatus
+	switch {
+	case project != "":
+		first = c.Gateway.APIsOf(project)
+	case after != "": // why: the id may have more of them, of other projects
+		first = c.Gateway.API(id)
+	}
+	all := c.gather(slices.DeleteFunc(first, func(s adapter.APIStatus) bool { return !wanted(s) }))
+	all = slices.DeleteFunc(all, func(f *found) bool { return f.key() <= after || state != "" && f.State != state })
+	for more := project == ""; more && len(all) <= limit; {
+		page, further, err := c.Gateway.APIs(c.r.Context(), id, max(limit+1, pageAtLeast), wanted)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range c.gather(page) {
+			if id = f.Name + "/" + f.Version; state == "" || f.State == state {
+				all = append(all, f)
+			}
+		}
+		more = further
+	}
+	return all, nil
 }
 
 func (c *call) getAPI() error {

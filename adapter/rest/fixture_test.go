@@ -176,6 +176,12 @@ func (g *gateway) API(id string) []adapter.APIStatus {
 	return slices.DeleteFunc(slices.Clone(g.status.APIs), func(s adapter.APIStatus) bool { return s.ID != id })
 }
 
+func (g *gateway) APIsOf(project string) []adapter.APIStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(g.status.APIs), func(s adapter.APIStatus) bool { return s.Project != project })
+}
+
 func (g *gateway) Gateways() []publish.Gateway {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -43,6 +43,7 @@ type Gateway interface {
 	// APIs are those after an id that are wanted, by id, of at most limit ids.
 	APIs(ctx context.Context, after string, limit int, wanted func(adapter.APIStatus) bool) (apis []adapter.APIStatus, more bool, err error)
 	API(id string) []adapter.APIStatus
+	APIsOf(project string) []adapter.APIStatus
 	Gateways() []publish.Gateway
 	Labels() []adapter.LabelStatus
 	CrowdedScopes() []adapter.Crowded

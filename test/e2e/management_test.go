@@ -183,7 +183,8 @@ func (g *gateway) managedBy(t *testing.T, data, admin, project string) {
 	})
 	fixture.WaitFor(t, "the audit log", func() bool {
 		text, err := os.ReadFile(filepath.Join(data, "audit.log"))
-		return err == nil && strings.Contains(string(text), `"what":"rollBackProject","project":"shop","revision":3`) && strings.Contains(string(text), `"code":"forbidden"`)
+		return err == nil && strings.Contains(string(text), `"what":"rollBackProject","project":"shop","revision":3`) &&
+			strings.Contains(string(text), `"what":"deleteProject","project":"shop","revision":4`) && strings.Contains(string(text), `"outcome":"committed"`) && strings.Contains(string(text), `"code":"forbidden"`)
 	})
 	for _, name := range []string{"audit.log", "tokens.yaml", "admin.token"} {
 		if info, err := os.Stat(filepath.Join(data, name)); err != nil || info.Mode().Perm() != 0o600 {
@@ -193,5 +194,14 @@ func (g *gateway) managedBy(t *testing.T, data, admin, project string) {
 	text, err := os.ReadFile(filepath.Join(data, "audit.log"))
 	if err != nil || bytes.Contains(text, []byte(admin)) || bytes.Contains(text, []byte(partner)) || strings.Contains(g.stderr.String(), admin) {
 		t.Errorf("a token is in a log: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "tokens.yaml"), []byte("tokens: ["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fixture.WaitFor(t, "word of the broken tokens file", func() bool {
+		return strings.Contains(readyz(g.management), "the tokens file cannot be used") && strings.Contains(g.metrics(), "postern_tokens_stale 1")
+	})
+	if status, _, _ := g.ask(admin, "GET", "/api/v1/whoami", ""); status != 200 {
+		t.Errorf("a broken tokens file locks the admin out: %d", status)
 	}
 }
