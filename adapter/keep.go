@@ -32,7 +32,7 @@ const (
 	maxKeptFiles = 5000
 	keepQuiet    = time.Second // from what the desk found good to its being kept: many edits are one
 	// keepRest is how often as long as it has worked the keeper rests: it has at most a twentieth of one processor,
-	// however much changes. maxKeepRest bounds one rest.
+	// however much changes, and a tenth of that after a start. maxKeepRest bounds one rest.
 	keepRest    = 19
 	maxKeepRest = time.Minute
 )
@@ -98,6 +98,18 @@ func (k *keeper) next(now time.Time) (path string, in time.Duration, any bool) {
 	return "", in, any
 }
 
+// rest is for how many times as long as it worked the keeper rests. A start notes all projects there are: a tenth of what an
+// edit may take is enough for those, so that nobody pays for them who changes something meanwhile.
+func (k *keeper) rest() time.Duration {
+	const many = 50
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.noted) > many {
+		return 10 * keepRest
+	}
+	return keepRest
+}
+
 // keepGood is the keeper's goroutine.
 func (a *Adapter) keepGood(ctx context.Context) {
 	k := a.keeper
@@ -124,7 +136,7 @@ func (a *Adapter) keepGood(ctx context.Context) {
 		began := time.Now()
 		k.say(a, path, a.keep(ctx, path))
 		select {
-		case <-time.After(min(keepRest*time.Since(began), maxKeepRest)):
+		case <-time.After(min(k.rest()*time.Since(began), maxKeepRest)):
 		case <-ctx.Done():
 		}
 	}
