@@ -50,7 +50,10 @@ func TestWhatIsLeftOfAFlightTakesNothingFromAPush(t *testing.T) {
 	has := func(g *xdstest.Gateway, address string) bool {
 		return slices.ContainsFunc(slices.Collect(maps.Keys(g.State()[xds.ClusterType])), func(name string) bool { return strings.Contains(name, address) })
 	}
-	p.until("the gateways are there", p.Serving)
+	// Serving speaks of who is connected: that each of them is, and has what there is, must be asked of them.
+	p.until("the gateways are there", func() bool {
+		return p.Serving() && has(gw, "127.0.0.4") && has(first, "127.0.0.4") && len(enforcer.State()[posternv1.PolicyType]) == 2
+	})
 	old := slices.Collect(maps.Keys(enforcer.State()[posternv1.PolicyType]))
 
 	write(at("127.0.0.3", "leaves", "/y"), at("127.0.0.2", "joins", "/poison"))
