@@ -37,7 +37,8 @@ func (p *push) carry() (Outcome, error) {
 	}
 	if err == nil {
 		err = p.commit()
-	} else {
+	}
+	if err != nil {
 		p.rollBack()
 	}
 	p.conclude(err)
@@ -98,7 +99,9 @@ func claimsOf(p model.Project) []store.Claim {
 				hosts = []string{"*"}
 			}
 			for _, host := range hosts {
-				claims = append(claims, store.Claim(label+" at "+host+api.BasePath))
+				for _, base := range api.BasePaths() {
+					claims = append(claims, store.Claim(label+" at "+host+base))
+				}
 			}
 		}
 	}
@@ -116,9 +119,6 @@ func (p *push) stage() error {
 	}
 	changed = p.withLost(changed)
 	p.info.set(func(o *Outcome) { o.Gateways = changed })
-	if worst == nil {
-		return nil
-	}
 	return worst
 }
 
@@ -236,13 +236,11 @@ func (p *push) commit() error {
 	ctx := context.WithoutCancel(p.ctx) // why: from here on there is no way back but a failing store
 	if p.purpose != refreshing {
 		if err := p.acknowledge(ctx); err != nil {
-			p.rollBack()
 			return storeError(err)
 		}
 		p.warnOfNobody()
 		revision, err := p.adapter.pushes.store.Commit(ctx, p.record.ID, p.conclusion(true, nil))
 		if err != nil {
-			p.rollBack()
 			return storeError(err)
 		}
 		p.info.set(func(o *Outcome) { o.Committed, o.Revision = true, revision.Number })
@@ -279,9 +277,6 @@ func (p *push) rollBack() {
 	p.cancel()
 	flew := p.finish(rollback)
 	p.adapter.disengage(p.joined)
-	if p.undeploys && len(p.parts) == 0 {
-		return
-	}
 	p.info.set(func(o *Outcome) { o.RolledBack = flew })
 }
 

@@ -1,7 +1,6 @@
 package adapter
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"io"
@@ -65,7 +64,7 @@ func (a *Adapter) sideOf(ctx context.Context, name string) (diff.Side, io.Closer
 		if err != nil {
 			return diff.Side{}, closer, storeError(err)
 		}
-		if files, err = project.OpenZip(bytes.NewReader(archive), int64(len(archive))); err != nil {
+		if files, err = project.OpenBytes(archive); err != nil {
 			return diff.Side{}, closer, invalid(problemOf(err))
 		}
 	} else {

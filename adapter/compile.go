@@ -1,7 +1,6 @@
 package adapter
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -139,7 +138,7 @@ func (a *Adapter) compilePushed(name string, m *memory) compiled {
 	if err != nil {
 		return unreadable(pushPath(name), err)
 	}
-	files, err := project.OpenZip(bytes.NewReader(archive), int64(len(archive)))
+	files, err := project.OpenBytes(archive)
 	if err != nil {
 		return unreadable(pushPath(name), err)
 	}

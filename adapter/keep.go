@@ -208,7 +208,7 @@ func (a *Adapter) keep(ctx context.Context, path string) error {
 
 // compileArchive compiles an archive as what is at a path, and remembers nothing of it.
 func (a *Adapter) compileArchive(path string, archive []byte) (compiled, error) {
-	files, err := project.OpenZip(bytes.NewReader(archive), int64(len(archive)))
+	files, err := project.OpenBytes(archive)
 	if err != nil {
 		return compiled{}, err
 	}

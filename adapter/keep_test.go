@@ -28,7 +28,7 @@ func (p *site) untilKept(path, words string) {
 		if err != nil || !there {
 			return false
 		}
-		files, err := project.OpenZip(bytes.NewReader(k.Archive), int64(len(k.Archive)))
+		files, err := project.OpenBytes(k.Archive)
 		if err != nil {
 			p.t.Fatal(err)
 		}

@@ -216,7 +216,7 @@ func (p *push) read() error {
 	case p.Archive == nil:
 		return nil
 	}
-	files, err := project.OpenZip(bytes.NewReader(p.Archive), int64(len(p.Archive)))
+	files, err := project.OpenBytes(p.Archive)
 	if err != nil {
 		return invalid(problemOf(err))
 	}
@@ -244,7 +244,7 @@ func (p *push) take(canonical []byte) error {
 	p.archive, p.digest = canonical, hex.EncodeToString(sum[:])
 	p.Archive = nil // why: what was sent is not needed any more, and may be large
 	p.info.set(func(o *Outcome) { o.Digest = p.digest })
-	files, err := project.OpenZip(bytes.NewReader(canonical), int64(len(canonical)))
+	files, err := project.OpenBytes(canonical)
 	if err != nil {
 		return invalid(problemOf(err))
 	}

@@ -49,7 +49,7 @@ func zipped(t testing.TB, entries ...[2]string) []byte {
 }
 
 func openZip(data []byte) (fs.FS, error) {
-	return project.OpenZip(bytes.NewReader(data), int64(len(data)))
+	return project.OpenBytes(data)
 }
 
 func TestZipCompilesLikeItsFolder(t *testing.T) {

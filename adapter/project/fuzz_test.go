@@ -137,7 +137,7 @@ func FuzzZip(f *testing.F) {
 		f.Add(b.Bytes())
 	}
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		files, err := OpenZip(bytes.NewReader(archive), int64(len(archive)))
+		files, err := OpenBytes(archive)
 		if err != nil {
 			return
 		}
@@ -146,7 +146,7 @@ func FuzzZip(f *testing.F) {
 		if err := Build(files, &packed); err != nil {
 			return
 		}
-		rebuilt, err := OpenZip(bytes.NewReader(packed.Bytes()), int64(packed.Len()))
+		rebuilt, err := OpenBytes(packed.Bytes())
 		if err != nil {
 			t.Fatalf("cannot open what was built: %v", err)
 		}

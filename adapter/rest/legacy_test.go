@@ -146,7 +146,7 @@ func TestLegacyDeploy(t *testing.T) {
 		if p.Project != "Pets-1.0.0" || p.IfNone || p.Author != "deployer" || p.Allowed == nil {
 			t.Errorf("%s: %+v", name, p)
 		}
-		files, err := project.OpenZip(bytes.NewReader(p.Archive), int64(len(p.Archive)))
+		files, err := project.OpenBytes(p.Archive)
 		if err != nil {
 			t.Fatal(err)
 		}

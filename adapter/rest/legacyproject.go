@@ -47,7 +47,7 @@ type apiYAML struct {
 // api.yaml. What cannot be served is refused where leaving it out would let somebody in or change an answer. A project in our
 // own layout stays as it is.
 func convert(archive []byte) (legacyProject, error) {
-	files, err := project.OpenZip(bytes.NewReader(archive), int64(len(archive)))
+	files, err := project.OpenBytes(archive)
 	if err != nil {
 		return legacyProject{}, err
 	}
