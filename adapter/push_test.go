@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -238,6 +239,27 @@ func TestPushesThatClaimTheSame(t *testing.T) {
 	}
 	if got := p.refused(Push{Project: "other"}, Unknown); got == nil {
 		t.Error("there is something to undeploy")
+	}
+}
+
+// TestAllBasePathsAreClaimedInTheStore: another adapter on the same store knows of a project what its claims say.
+func TestAllBasePathsAreClaimedInTheStore(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.begun()
+	p.push(Push{Project: "shop", Archive: archive(t, map[string]string{
+		"api_definitions/a.yaml": definition("pets", "/pets/1.0.0", "/pet"),
+		"project.yaml":           "definitions:\n  a.yaml: {name: pets, version: 1.0.0, default: true}\n",
+	})})
+	for _, base := range []string{"/pets/1.0.0", "/pets"} {
+		_, err := p.pushes.store.Begin(context.Background(), store.Candidate{
+			Project: "other", Archive: []byte("x"), Digest: fmt.Sprintf("%x", sha256.Sum256([]byte("x"))), Labels: []string{"default"}, Owner: "another adapter",
+			Lease: time.Now().Add(time.Minute), Deadline: time.Now().Add(time.Minute),
+			Claims: []store.Claim{store.Claim("default at *" + base)},
+		})
+		if claimed := new(store.ClaimedError); !errors.As(err, &claimed) {
+			t.Errorf("%s is not claimed: %v", base, err)
+		}
 	}
 }
 
