@@ -84,7 +84,9 @@ func OpenZip(r io.ReaderAt, size int64) (fs.FS, error) {
 }
 
 // OpenBytes is OpenZip of an archive in memory.
-func OpenBytes(archive []byte) (fs.FS, error) { return OpenZip(bytes.NewReader(archive), int64(len(archive))) }
+func OpenBytes(archive []byte) (fs.FS, error) {
+	return OpenZip(bytes.NewReader(archive), int64(len(archive)))
+}
 
 func badArchive(entry, format string, args ...any) error {
 	return refusal(model.Origin{File: entry}, "bad-archive", format, args...)
