@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/postern-gateway/postern/internal/socket"
+	"github.com/postern-gateway/postern/internal/whole"
 )
 
 // head opens a file that is made here.
@@ -81,7 +82,7 @@ func FirstToken(path, adminFile string, now time.Time) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return true, replace(adminFile, []byte(token+"\n"))
+	return true, whole.Write(adminFile, 0o600, whole.Bytes([]byte(token+"\n")))
 }
 
 // at is where the list has a name; -1: nowhere.
@@ -137,7 +138,7 @@ func store(path string, text []byte) error {
 	if _, err := Parse(text); err != nil {
 		return err
 	}
-	return replace(path, text)
+	return whole.Write(path, 0o600, whole.Bytes(text))
 }
 
 // listOf is the list under a key of the document, made if it is not there.
@@ -175,27 +176,4 @@ func lockFor(path string) (*os.File, error) {
 			return nil, fmt.Errorf("%s is being edited by somebody else", path)
 		}
 	}
-}
-
-// replace puts a file in the place of another at once, for this user alone.
-func replace(path string, text []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tokens-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(text); err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
 }

@@ -15,6 +15,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/postern-gateway/postern/internal/whole"
 )
 
 const (
@@ -163,7 +165,7 @@ func place(from, to string) error {
 		}
 		err = os.Rename(from, to)
 	}
-	return cmp.Or(err, syncFolder(filepath.Dir(to)))
+	return cmp.Or(err, whole.SyncFolder(filepath.Dir(to)))
 }
 
 // found makes the buckets of an empty store.
@@ -252,13 +254,4 @@ func (f *File) count(sums map[table]sum) {
 		counts[t] = s.n
 	}
 	f.counts.Store(&counts)
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/postern-gateway/postern/internal/whole"
 )
 
 // Restored says what a restore has put in place.
@@ -104,7 +106,7 @@ func replace(path, by string, there *os.File) (aside string, err error) {
 	if err := place(path, aside); err != nil {
 		return "", err
 	}
-	return aside, errors.Join(os.Rename(by, path), syncFolder(filepath.Dir(path)))
+	return aside, errors.Join(os.Rename(by, path), whole.SyncFolder(filepath.Dir(path)))
 }
 
 // rebuild makes a store of a backup in an empty file, and verifies it.

@@ -16,6 +16,8 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/postern-gateway/postern/internal/whole"
 )
 
 // The file is a journal: a line that says what it is and whose, and after it one frame for each write:
@@ -315,7 +317,7 @@ func (j *journal) rewrite() error {
 	}
 	j.file.Close()
 	*j = *next
-	return syncFolder(filepath.Dir(j.path))
+	return whole.SyncFolder(filepath.Dir(j.path))
 }
 
 func (j *journal) copyTo(next *journal) error {
@@ -340,16 +342,6 @@ func (j *journal) copyTo(next *journal) error {
 		}
 	}
 	return next.write(b)
-}
-
-// syncFolder makes a rename last.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
 }
 
 // sync puts the file on the disk, and marks that it is there. Once that has failed nobody knows what of it is there: then

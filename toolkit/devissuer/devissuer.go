@@ -19,6 +19,7 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwk"
 	"github.com/lestrrat-go/jwx/v3/jwt"
 
+	"github.com/postern-gateway/postern/internal/whole"
 	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 )
 
@@ -146,16 +147,7 @@ func (i *Issuer) Publish(path string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*")
-	if err != nil {
-		return fmt.Errorf("development issuer: %w", err)
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(append(text, '\n'))
-	if err := errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
-		return fmt.Errorf("development issuer: %w", err)
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
+	if err := whole.Write(path, 0o644, whole.Bytes(append(text, '\n'))); err != nil {
 		return fmt.Errorf("development issuer: %w", err)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/postern-gateway/postern/adapter/source"
+	"github.com/postern-gateway/postern/internal/whole"
 )
 
 // On disk a source has a folder, in it the projects of a commit under the commit's id, a link to those that are served, and
@@ -123,7 +124,7 @@ func (s *Source) serve(next *unpacked) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := replace(s.servedFile(), append(text, '\n')); err != nil {
+	if err := whole.Write(s.servedFile(), 0o600, whole.Bytes(append(text, '\n'))); err != nil {
 		return nil, err
 	}
 	if err := s.point(now.Commit); err != nil {
@@ -192,23 +193,6 @@ func (s *Source) clean(keep ...string) {
 			_ = os.RemoveAll(filepath.Join(s.dir, name)) // the next time
 		}
 	}
-}
-
-// replace writes a file so that it is there whole or as it was.
-func replace(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
-	}
-	return err
 }
 
 // treeOf is git's name of what is in a folder: a digest of all of it (gitformat-tree).

@@ -272,7 +272,7 @@ func TestKilledInBetween(t *testing.T) {
 	if err := s.point(first); err != nil { // the file was written, the link not yet
 		t.Fatal(err)
 	}
-	for _, left := range []string{"pack-1.tmp", "served.json-1.tmp", "tree-1.tmp/a", strings.Repeat("a", 40) + "/b"} {
+	for _, left := range []string{"pack-1.tmp", "served.json-1.tmp", ".postern-1.tmp", "tree-1.tmp/a", strings.Repeat("a", 40) + "/b"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, left), 0o700); err != nil {
 			t.Fatal(err)
 		}
