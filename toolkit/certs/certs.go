@@ -103,7 +103,7 @@ func Init(dir string, ttl time.Duration, now time.Time) (Written, error) {
 		w.Kept, w.NotAfter = true, a.certificate.NotAfter
 		return w, nil
 	}
-	key, serial, err := newKey()
+	key, serial, err := NewKey()
 	if err != nil {
 		return Written{}, err
 	}
@@ -119,7 +119,7 @@ func Init(dir string, ttl time.Duration, now time.Time) (Written, error) {
 		return Written{}, err
 	}
 	w.NotAfter = template.NotAfter
-	return w, write(w, template, template, key, key)
+	return w, Write(w.Cert, w.Key, template, template, key, key)
 }
 
 // Issue makes a certificate in dir, with the authority there.
@@ -150,7 +150,7 @@ func Issue(dir string, l Leaf, existing Existing, now time.Time) (Written, error
 			return w, nil
 		}
 	}
-	key, serial, err := newKey()
+	key, serial, err := NewKey()
 	if err != nil {
 		return Written{}, err
 	}
@@ -159,7 +159,7 @@ func Issue(dir string, l Leaf, existing Existing, now time.Time) (Written, error
 		template.NotAfter = a.certificate.NotAfter // nothing outlives what vouches for it
 	}
 	w.NotAfter = template.NotAfter
-	return w, write(w, template, a.certificate, key, a.key)
+	return w, Write(w.Cert, w.Key, template, a.certificate, key, a.key)
 }
 
 // hosts are names, with a wildcard in front maybe, and addresses.
@@ -224,7 +224,8 @@ var usages = map[string][]x509.ExtKeyUsage{
 	HTTPS:                {x509.ExtKeyUsageServerAuth},
 }
 
-func newKey() (*ecdsa.PrivateKey, *big.Int, error) {
+// NewKey makes a key (ECDSA on P-256), and a serial number for its certificate.
+func NewKey() (*ecdsa.PrivateKey, *big.Int, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/postern-gateway/postern/internal/mtls"
+	"github.com/postern-gateway/postern/internal/whole"
 )
 
 // authority is what signs.
@@ -57,9 +59,9 @@ func (a authority) copyTo(path string) error {
 	return put(path, "CERTIFICATE", a.certificate.Raw, 0o644)
 }
 
-// write signs a certificate and puts it and its key where they belong: the key first, because who sees a new certificate
-// will look for its key.
-func write(w Written, template, issuer *x509.Certificate, key, signer *ecdsa.PrivateKey) error {
+// Write signs a certificate of a key and puts both where they belong, as PEM, each in one step: the key first, because who sees
+// a new certificate will look for its key, and with rights for its owner alone. The folder must be there.
+func Write(certFile, keyFile string, template, issuer *x509.Certificate, key, signer *ecdsa.PrivateKey) error {
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, signer)
 	if err != nil {
 		return err
@@ -68,24 +70,15 @@ func write(w Written, template, issuer *x509.Certificate, key, signer *ecdsa.Pri
 	if err != nil {
 		return err
 	}
-	if err := put(w.Key, "PRIVATE KEY", secret, 0o600); err != nil {
+	if err := put(keyFile, "PRIVATE KEY", secret, 0o600); err != nil {
 		return err
 	}
-	return put(w.Cert, "CERTIFICATE", der, 0o644)
+	return put(certFile, "CERTIFICATE", der, 0o644)
 }
 
-// put replaces a file in one step: nobody reads half of it, nor a key with the rights of another file.
+// put replaces a file: nobody reads half of it, nor a key with the rights of another file.
 func put(path, kind string, der []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = errors.Join(pem.Encode(f, &pem.Block{Type: kind, Bytes: der}), f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return whole.Write(path, mode, func(w io.Writer) error { return pem.Encode(w, &pem.Block{Type: kind, Bytes: der}) })
 }
 
 // anothers says whether a certificate that is there has another role or name.

@@ -3,21 +3,16 @@
 package devcertificate
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/postern-gateway/postern/toolkit/certs"
 )
 
 // Names of the files in the data folder.
@@ -46,11 +41,7 @@ func Open(dir string, now time.Time) (cert, key string, err error) {
 }
 
 func create(cert, key string, now time.Time) error {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	private, serial, err := certs.NewKey()
 	if err != nil {
 		return err
 	}
@@ -60,34 +51,8 @@ func create(cert, key string, now time.Time) error {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true,
 		DNSNames: []string{"localhost", "*.localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &private.PublicKey, private)
-	if err != nil {
-		return err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Dir(cert), 0o700); err != nil {
 		return err
 	}
-	// why the key first: who sees a new certificate will look for its key
-	if err := put(key, "PRIVATE KEY", secret, 0o600); err != nil {
-		return err
-	}
-	return put(cert, "CERTIFICATE", der, 0o644)
-}
-
-// put replaces a file in one step.
-func put(path, kind string, content []byte, mode fs.FileMode) error {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	err = pem.Encode(file, &pem.Block{Type: kind, Bytes: content})
-	if err := errors.Join(err, file.Chmod(mode), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return certs.Write(cert, key, leaf, leaf, private, private)
 }
