@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,18 +88,9 @@ func saveBackup(ctx context.Context, asker *client.Client, path string) (found s
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return found, 0, errors.Join(err, fmt.Errorf("%s is there already; name another file", path))
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".postern-backup-*") // 0600
-	if err != nil {
-		return found, 0, err
-	}
-	defer os.Remove(file.Name()) // nothing is there once it was renamed
-	defer file.Close()
-	if found, err = fetchBackup(ctx, asker, file); err != nil {
-		return found, 0, err
-	}
-	info, err := file.Stat()
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return found, 0, err
-	}
-	return found, info.Size(), os.Rename(file.Name(), path)
+	size, err = save(path, 0o600, func(w io.Writer) (err error) {
+		found, err = fetchBackup(ctx, asker, w)
+		return err
+	})
+	return found, size, err
 }

@@ -3,13 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postern-gateway/postern/adapter/project"
+	"github.com/postern-gateway/postern/internal/whole"
 )
 
 func newBuild() *cobra.Command {
@@ -40,7 +41,7 @@ compared and signed.`,
 				return err
 			}
 			defer closer.Close()
-			size, err := pack(files, out)
+			size, err := save(out, 0o644, func(w io.Writer) error { return project.Build(files, w) })
 			if err != nil {
 				return err
 			}
@@ -57,20 +58,14 @@ compared and signed.`,
 	return c
 }
 
-// pack writes an archive whole or not at all.
-func pack(files fs.FS, path string) (size int64, err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), ".postern-build-*")
+// save writes a file whole or not at all, and says how many bytes it has.
+func save(path string, mode fs.FileMode, content func(io.Writer) error) (int64, error) {
+	if err := whole.Write(path, mode, content); err != nil {
+		return 0, err
+	}
+	info, err := os.Stat(path)
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(file.Name()) // nothing is there once it was renamed
-	if err := errors.Join(project.Build(files, file), file.Chmod(0o644)); err != nil {
-		file.Close()
-		return 0, err
-	}
-	info, err := file.Stat()
-	if err := errors.Join(err, file.Close()); err != nil {
-		return 0, err
-	}
-	return info.Size(), os.Rename(file.Name(), path)
+	return info.Size(), nil
 }

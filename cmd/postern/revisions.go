@@ -3,8 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	answers "github.com/postern-gateway/postern/adapter/rest/api"
+	"github.com/postern-gateway/postern/internal/whole"
 	"github.com/postern-gateway/postern/toolkit/client"
 )
 
@@ -66,22 +66,10 @@ With --out it gets the archive of one: the one that is served, or --revision.`,
 }
 
 // download writes an archive whole or not at all.
-func download(c *cobra.Command, asker *client.Client, name string, revision uint64, out string) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(out), ".postern-revision-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // nothing is there once it was renamed
+func download(c *cobra.Command, asker *client.Client, name string, revision uint64, out string) error {
 	ctx, release := interruptible(c)
 	defer release()
-	if err := asker.Archive(ctx, name, revision, file); err != nil {
-		file.Close()
-		return failed(err)
-	}
-	if err := errors.Join(file.Chmod(0o644), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), out)
+	return whole.Write(out, 0o644, func(w io.Writer) error { return failed(asker.Archive(ctx, name, revision, w)) })
 }
 
 func stateOf(r answers.Revision) string {
