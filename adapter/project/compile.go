@@ -132,7 +132,7 @@ func (c *compiler) strangers() {
 		}
 		if e.Name() == "grpc_definitions" {
 			c.refuse(originOf(e.Name()), "not-served", "this build serves OpenAPI definitions only; remove %s", e.Name())
-		} else if near := nearest(e.Name(), slices.Values(ownNames)); near != "" {
+		} else if near := closest(e.Name(), slices.Values(ownNames)); near != "" {
 			c.warn(originOf(e.Name()), "unknown-file", "%s has no effect (did you mean %q?)", e.Name(), near)
 		}
 	}

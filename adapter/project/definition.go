@@ -115,7 +115,7 @@ func (d *definition) version() bool {
 // meant guesses what a document that does not say what it is has said instead.
 func (d *definition) meant() string {
 	for _, key := range []string{"openapi", "swagger"} {
-		if near := nearest(key, d.root.keys()); near != "" {
+		if near := closest(key, d.root.keys()); near != "" {
 			return fmt.Sprintf(" (is %q meant to be %s?)", near, key)
 		}
 	}

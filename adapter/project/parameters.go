@@ -79,7 +79,7 @@ func (d *definition) declared(n *node, template []string) (names []string, known
 		switch {
 		case in == "path" && !inTemplate && name != "":
 			d.warn(entry.at(), "unknown-parameter", "the path has no {%s}%s; rename one of them, or remove the parameter", name, didYouMean(name, slices.Values(template)))
-			names = append(names, nearest(name, slices.Values(template)))
+			names = append(names, closest(name, slices.Values(template)))
 		case in == "path":
 			names = append(names, name)
 		case inTemplate && !slices.Contains([]string{"query", "header", "cookie", "body", "formData"}, in):

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/internal/nearest"
 )
 
 // report collects problems; the zero value is ready. It is not safe for concurrent use.
@@ -62,14 +63,14 @@ func sorted(problems []model.Problem) []model.Problem {
 
 // didYouMean is ` (did you mean "x"?)` for the known name nearest to name, or "" if none is near.
 func didYouMean(name string, known iter.Seq[string]) string {
-	if near := nearest(name, known); near != "" {
+	if near := closest(name, known); near != "" {
 		return fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return ""
 }
 
-// nearest is the known name with the fewest edits from name, case aside; "" if more than a third would have to change.
-func nearest(name string, known iter.Seq[string]) string {
+// closest is the known name with the fewest edits from name, case aside; "" if more than a third would have to change.
+func closest(name string, known iter.Seq[string]) string {
 	var names []string
 	for k := range known {
 		if names = append(names, k); len(names) > 1000 || len(name) > 100 {
@@ -78,36 +79,17 @@ func nearest(name string, known iter.Seq[string]) string {
 	}
 	slices.Sort(names) // why: of two as near, always the same is told
 	best, fewest := "", max(2, len(name)/3)+1
+	word := strings.ToLower(name)
 	for _, k := range names {
-		if d := edits(strings.ToLower(name), strings.ToLower(k), fewest); d < fewest {
+		other := strings.ToLower(k)
+		if longer := len(other) - len(word); max(longer, -longer) >= fewest {
+			continue // so many bytes would have to come or go
+		}
+		if d := nearest.Distance(word, other); d < fewest {
 			best, fewest = k, d
 		}
 	}
 	return best
-}
-
-// edits is the Levenshtein distance of a and b, or limit if it is not below it.
-func edits(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return min(row[len(b)], limit)
 }
 
 // quoted lists names for a sentence: "a", "b".
