@@ -173,7 +173,7 @@ func TestGatewayRejects(t *testing.T) {
 	p.start(nil, "shop")
 	gw := p.gateway("gw", xds.RoleEnvoy, xdstest.Options{Refuse: refusePoison})
 	p.until("serving", p.Serving)
-	good := p.of("shop", "pets/1.0.0").Revision
+	good, old := p.of("shop", "pets/1.0.0").Revision, p.of("shop", "cats/1.0.0").Revision
 	have := gw.State()[xds.RouteType]
 
 	p.api("shop", "pets", "/pets", "/pet", "/poison")
@@ -184,7 +184,7 @@ func TestGatewayRejects(t *testing.T) {
 	}
 	p.until("the other one is live", func() bool {
 		cats := p.of("shop", "cats/1.0.0")
-		return cats.State == Live && p.Serving()
+		return cats.State == Live && cats.Revision != old && p.Serving()
 	})
 	changed := 0
 	for name, version := range gw.State()[xds.RouteType] {
@@ -322,7 +322,7 @@ func TestManyEditsAreOneUpdate(t *testing.T) {
 	t.Parallel()
 	p := newSite(t)
 	p.api("shop", "a", "/a", "/x0")
-	p.start(func(o *Options) { o.Watch.Quiet, o.Watch.Cap = 150*time.Millisecond, 10*time.Second }, "shop")
+	p.start(func(o *Options) { o.Watch.Quiet, o.Watch.Cap = time.Second, 10*time.Second }, "shop")
 	var tables atomic.Int32
 	p.gateway("gw", xds.RoleEnvoy, xdstest.Options{Refuse: func(typeURL string, _ *discoveryv3.Resource) string {
 		if typeURL == xds.RouteType {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postern-gateway/postern/adapter/model"
+	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/internal/xds"
 	"github.com/postern-gateway/postern/test/fixture"
 	"github.com/postern-gateway/postern/test/xdstest"
@@ -131,14 +132,21 @@ paths:
 	return b.String()
 }
 
-// gateway connects a gateway of a role under its own name; its label is the default one, if o.Node says no other.
+// gateway connects a gateway of a role under its own name, and waits until the adapter knows it: Serving speaks of those
+// alone who are connected, and a push asks no others. Its label is the default one, if o.Node says no other.
 func (p *site) gateway(id, role string, o xdstest.Options) *xdstest.Gateway {
 	p.t.Helper()
 	o.Node.ID, o.Node.Role = id, role
 	if o.Node.Label == "" {
 		o.Node.Label = xds.DefaultLabel
 	}
-	return xdstest.Connect(p.t, "unix:"+p.socket, o)
+	g := xdstest.Connect(p.t, "unix:"+p.socket, o)
+	p.until("gateway "+id+" is known", func() bool {
+		return slices.ContainsFunc(p.Gateways(), func(known publish.Gateway) bool {
+			return known.ID == id && known.Role == role && known.Label == o.Node.Label && known.State != publish.Lost
+		})
+	})
+	return g
 }
 
 // labels writes a project.yaml that says which gateways a project is for.

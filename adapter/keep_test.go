@@ -56,8 +56,9 @@ func TestAnAdapterStartsWhileAProjectIsBroken(t *testing.T) {
 	gw := p.gateway("gw", xds.RoleEnvoy, xdstest.Options{})
 	p.until("serving", p.Serving)
 	p.untilKept(p.path("shop"), "/a")
+	first := p.of("shop", "pets/1.0.0").Revision
 	p.api("shop", "pets", "/pets", "/a", "/b")
-	before := p.untilNew("pets/1.0.0", p.of("shop", "pets/1.0.0").Revision)
+	before := p.untilNew("pets/1.0.0", first)
 	p.untilKept(p.path("shop"), "/b")
 	p.write("shop/api_definitions/pets.yaml", broken)
 	p.write("shop/project.yaml", "name: [\n")

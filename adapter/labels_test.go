@@ -176,7 +176,7 @@ func TestALabelBeginsAndEndsWithItsGateways(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	p.start(func(o *Options) {
 		o.Registerer = registry
-		o.Publish.Linger, o.Publish.Remember = 20*time.Millisecond, 20*time.Millisecond
+		o.Publish.Linger, o.Publish.Remember = 200*time.Millisecond, 200*time.Millisecond // why not less: its gateway has as long to connect
 	}, "shop")
 	gw := p.envoys("edge")["edge"]
 	if n := len(gw.State()[xds.ClusterType]); n == 0 {
@@ -282,7 +282,7 @@ func TestOneLabelAlone(t *testing.T) {
 	if told() != 1 || p.Status().Projects[1].Words != words {
 		t.Errorf("told %d times: %+v", told(), p.Status().Projects)
 	}
-	p.gateway("gw", xds.RoleEnvoy, xdstest.Options{Node: xds.Node{Label: "edge"}})
+	xdstest.Join(t, "unix:"+p.socket, xds.Node{ID: "gw", Label: "edge", Role: xds.RoleEnvoy}, xdstest.Honest)
 	p.until("it is refused", func() bool { return strings.Contains(p.log.String(), "this adapter serves label") })
 
 	p.api("theirs", "b", "/b", "/x", "/y")

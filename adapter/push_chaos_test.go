@@ -24,7 +24,9 @@ func TestPushesAmongEdits(t *testing.T) {
 			t.Parallel()
 			p := newSite(t)
 			p.api("folder", "f", "/s0/0", "/x")
-			p.start(func(o *Options) { p.withStore(o); o.Publish.Linger = 20 * time.Millisecond }, "folder")
+			p.api("theirs", "theirs", "/theirs", "/x")
+			p.labels("theirs", "partner") // why: a label without a project may end, so soon, before its first gateway is there
+			p.start(func(o *Options) { p.withStore(o); o.Publish.Linger = 20 * time.Millisecond }, "folder", "theirs")
 			gw := p.gateway("gw", xds.RoleEnvoy, xdstest.Options{Refuse: refusePoison})
 			other := p.gateway("other", xds.RoleEnvoy, xdstest.Options{})
 			partner := p.gateway("partner", xds.RoleEnvoy, xdstest.Options{Node: xds.Node{Label: "partner"}})

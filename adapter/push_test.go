@@ -198,7 +198,7 @@ func TestPushThatGatewaysAreSilentAboutIsTakenBack(t *testing.T) {
 		return ""
 	}})
 	p.until("the gateway is there", p.Serving)
-	err := p.refused(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet"), Wait: 300 * time.Millisecond}, Silent)
+	err := p.refused(Push{Project: "shop", Archive: one(t, "pets", "/pets", "/pet"), Wait: time.Second}, Silent)
 	if !strings.Contains(err.Words, "envoy gw") || !err.Outcome.RolledBack {
 		t.Errorf("%q, %+v", err.Words, err.Outcome)
 	}

@@ -56,7 +56,7 @@ func TestPushIsNotServedByWhoNeverAnswers(t *testing.T) {
 	p.until("the gateway is there", p.Serving)
 	g.Become(xdstest.Silent)
 	for i := range 4 {
-		failed := p.refused(Push{Project: "a", Archive: one(t, "a", "/a", fmt.Sprint("/x", i)), Wait: 100 * time.Millisecond}, Silent)
+		failed := p.refused(Push{Project: "a", Archive: one(t, "a", "/a", fmt.Sprint("/x", i)), Wait: 500 * time.Millisecond}, Silent)
 		if i == 3 && !strings.Contains(failed.Words, "label default") {
 			t.Errorf("%q", failed.Words)
 		}

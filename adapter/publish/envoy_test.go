@@ -125,6 +125,7 @@ func TestManyRolloutsAtOnceOnEnvoy(t *testing.T) {
 		first := w.Begin(strict)
 		wantMet(t, first.Publish(ctx, w.api(name, 1, 0)), true)
 		first.Commit()
+		w.answers(w.address, name, 1)
 		pushers.Go(func() { w.push(ctx, name, 11) })
 		clients.Go(func() {
 			for ctx.Err() == nil {

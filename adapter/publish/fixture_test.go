@@ -74,9 +74,20 @@ func (r *rig) advance(d time.Duration) {
 func (r *rig) connect(id, role string, o xdstest.Options) *xdstest.Gateway {
 	r.t.Helper()
 	o.Node = xds.Node{ID: id, Label: xds.DefaultLabel, Role: role}
+	return r.join(o, func(y party) bool { return r.describe(y.peer).State != Pending || o.Silent })
+}
+
+// join connects a node and waits until what it is known as is so. What is known of an older stream of it is not looked at.
+func (r *rig) join(o xdstest.Options, so func(party) bool) *xdstest.Gateway {
+	r.t.Helper()
+	r.Publisher.mu.Lock()
+	before := r.last
+	r.Publisher.mu.Unlock()
 	g := xdstest.Connect(r.t, r.address, o)
-	r.until(id+" connected", func() bool {
-		return slices.ContainsFunc(r.Gateways(), func(g Gateway) bool { return g.ID == id && (g.State != Pending || o.Silent) && g.State != Lost })
+	r.until(o.Node.ID+" connected", func() bool {
+		r.Publisher.mu.Lock()
+		defer r.Publisher.mu.Unlock()
+		return slices.ContainsFunc(r.parties(), func(y party) bool { return y.stream > before && y.node.ID == o.Node.ID && so(y) })
 	})
 	return g
 }

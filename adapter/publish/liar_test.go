@@ -269,9 +269,13 @@ func TestARejectionByWhoIsNotWaitedForEndsARollout(t *testing.T) {
 		t.Fatalf("the liar is %s", s)
 	}
 	liar.Become(xdstest.Refusing("cluster-c", "no"))
-	c.honest["gw1"].Become(xdstest.Late(100 * time.Millisecond)) // so that there is time to say it
-	rollout := c.Begin(strict)
-	result := rollout.Publish(t.Context(), api("c", 1))
+	c.honest["gw1"].Become(xdstest.Silent) // until the liar has said it
+	rollout, done := c.Begin(strict), make(chan Result, 1)
+	go func() { done <- rollout.Publish(t.Context(), api("c", 1)) }()
+	c.until("the liar's words", func() bool { return c.state("liar") == Rejected })
+	c.honest["gw1"].Become(xdstest.Honest)
+	c.honest["gw1"].Answer()
+	result := <-done
 	wantMet(t, result, false)
 	c.judge(result, liar, Rejected, api("c", 1))
 	rollout.Rollback(t.Context())

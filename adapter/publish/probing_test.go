@@ -27,13 +27,7 @@ func probed(n string, version int) translate.Delta {
 func (r *rig) prober(envoy string, o xdstest.Options) *xdstest.Gateway {
 	r.t.Helper()
 	o.Node = xds.Node{ID: envoy + "/prober", Label: xds.DefaultLabel, Role: xds.RoleProber}
-	g := xdstest.Connect(r.t, r.address, o)
-	r.until("a prober beside "+envoy, func() bool {
-		r.Publisher.mu.Lock()
-		defer r.Publisher.mu.Unlock()
-		return slices.ContainsFunc(r.parties(), func(y party) bool { return y.node.ID == o.Node.ID && (y.finished || o.Silent) })
-	})
-	return g
+	return r.join(o, func(y party) bool { return y.finished || o.Silent })
 }
 
 func (r *rig) untilLog(g *xdstest.Gateway, want ...string) {

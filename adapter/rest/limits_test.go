@@ -191,7 +191,7 @@ func TestFailures429(t *testing.T) {
 // TestConnectionStays: the time that an answer may take is no time that a connection may be idle.
 func TestConnectionStays(t *testing.T) {
 	t.Parallel()
-	const moment = 50 * time.Millisecond
+	const moment = 500 * time.Millisecond // for each of these to come in
 	l := newLab(t, func(o *rest.Options) { o.Limits.Answer, o.Limits.Body = moment, moment })
 	conn, err := net.Dial("tcp", strings.TrimPrefix(l.url, "http://"))
 	if err != nil {
