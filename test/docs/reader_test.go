@@ -23,8 +23,8 @@ import (
 
 const (
 	root    = "../.."
-	patient = 60 * time.Second // for anything that a reader waits for
-	longest = 5 * time.Minute  // for a command: the first build on a small machine is one
+	patient = 3 * time.Minute // for anything that a reader waits for: `make run` builds, too
+	longest = 5 * time.Minute // for a command: the first build on a small machine is one
 )
 
 // wellKnown are the ports that the pages speak of. Each reader gets others, so that pages run side by side.
@@ -248,7 +248,7 @@ func (one *terminal) interrupt(t *testing.T) {
 	_ = syscall.Kill(-one.cmd.Process.Pid, syscall.SIGINT)
 	select {
 	case <-one.exited:
-	case <-time.After(patient / 2):
+	case <-time.After(patient / 6):
 		t.Errorf("%s goes on after Ctrl-C:\n%s", one.name, one.screen.String())
 		_ = syscall.Kill(-one.cmd.Process.Pid, syscall.SIGKILL)
 		<-one.exited
