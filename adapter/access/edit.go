@@ -138,7 +138,10 @@ func store(path string, text []byte) error {
 	if _, err := Parse(text); err != nil {
 		return err
 	}
-	return whole.Write(path, 0o600, whole.Bytes(text))
+	if err := whole.Write(path, 0o600, whole.Bytes(text)); err != nil {
+		return err
+	}
+	return whole.SyncFolder(path) // why: a token that was revoked must not be back after a power cut
 }
 
 // listOf is the list under a key of the document, made if it is not there.
