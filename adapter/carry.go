@@ -57,7 +57,11 @@ func (p *push) begin() error {
 		expect = p.before.Current.Number
 	}
 	c.Expect = &expect
+	owing := p.adapter.pushes.settle(context.WithoutCancel(p.ctx))
 	record, err := p.claim(c)
+	if busy := new(store.BusyError); errors.As(err, &busy) && owing != nil { // why else: its pushes come one after the other
+		err = owing
+	}
 	if claimed := new(store.ClaimedError); errors.As(err, &claimed) {
 		if err := p.try(); err != nil { // which names both places
 			return err
@@ -336,8 +340,9 @@ func (p *push) conclude(err error) {
 	if p.record.ID == "" {
 		return
 	}
-	if err := p.adapter.pushes.store.Discard(context.WithoutCancel(p.ctx), p.record.ID, p.conclusion(false, failed)); err != nil && !errors.Is(err, store.ErrLost) {
-		log.Error("the store does not take the end of a rollout", "rollout", p.record.ID, "err", err)
+	p.archive, p.files = nil, nil // why: it may be shown for as long as the store does not take its end
+	if err := p.adapter.pushes.discard(context.WithoutCancel(p.ctx), p.record.ID, p.conclusion(false, failed)); err != nil {
+		log.Error("the store does not take the end of a rollout, and is told it again with the next push", "rollout", p.record.ID, "err", err)
 	}
 }
 

@@ -1,11 +1,13 @@
 package adapter
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -43,10 +45,11 @@ type pushes struct {
 	order sync.Mutex
 
 	mu       sync.Mutex
-	projects map[string]*pushedProject // by name
-	active   map[string]*push          // by the rollout's id
-	due      map[string]time.Time      // by path: when a project comes out otherwise by itself
-	life     context.Context           // nil: not yet; done: no longer
+	projects map[string]*pushedProject  // by name
+	active   map[string]*push           // by the rollout's id
+	owed     map[string]json.RawMessage // by the rollout's id: ends that the store has not taken yet
+	due      map[string]time.Time       // by path: when a project comes out otherwise by itself
+	life     context.Context            // nil: not yet; done: no longer
 }
 
 // pushedProject is what is kept of a project between its pushes. Who has the turn may touch it.
@@ -76,7 +79,7 @@ func newPushes(s Store) *pushes {
 		}, []string{"outcome"}),
 		refreshing: make(chan struct{}, 4),
 		store:      s, owner: fmt.Sprintf("%s/%d", host, os.Getpid()),
-		projects: map[string]*pushedProject{}, active: map[string]*push{}, due: map[string]time.Time{},
+		projects: map[string]*pushedProject{}, active: map[string]*push{}, owed: map[string]json.RawMessage{}, due: map[string]time.Time{},
 	}
 }
 
@@ -143,10 +146,42 @@ func (p *pushes) track(id string, one *push) {
 	p.active[id] = one
 }
 
+// forget leaves it to the store to tell of a rollout, if that knows how it ended.
 func (p *pushes) forget(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.active, id)
+	if _, owed := p.owed[id]; !owed {
+		delete(p.active, id)
+	}
+}
+
+// discard has the store end a rollout that came to nothing. Where it does not take that, as on a full disk, it is told again
+// before the next push begins: until then it keeps what the rollout has claimed.
+func (p *pushes) discard(ctx context.Context, id string, conclusion json.RawMessage) error {
+	err := p.store.Discard(ctx, id, conclusion)
+	if errors.Is(err, store.ErrLost) {
+		err = nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.owed[id] = conclusion
+	} else if _, owed := p.owed[id]; owed {
+		delete(p.owed, id)
+		delete(p.active, id)
+	}
+	return err
+}
+
+// settle has the store take the ends that it did not take before.
+func (p *pushes) settle(ctx context.Context) (err error) {
+	p.mu.Lock()
+	owed := maps.Clone(p.owed)
+	p.mu.Unlock()
+	for id, conclusion := range owed {
+		err = cmp.Or(p.discard(ctx, id, conclusion), err)
+	}
+	return err
 }
 
 // observe counts an answer.
