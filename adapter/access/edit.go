@@ -141,7 +141,7 @@ func store(path string, text []byte) error {
 	if err := whole.Write(path, 0o600, whole.Bytes(text)); err != nil {
 		return err
 	}
-	return whole.SyncFolder(path) // why: a token that was revoked must not be back after a power cut
+	return whole.SyncFolder(filepath.Dir(path)) // why: a token that was revoked must not be back after a power cut
 }
 
 // listOf is the list under a key of the document, made if it is not there.
