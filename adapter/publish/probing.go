@@ -12,7 +12,8 @@ import (
 
 // Probes are staged when the Envoys have everything, for the probers beside them, and are gone when the wave is over: they
 // are never committed. A prober is a part of its gateway: its rejection and its silence are those of its Envoy, and it is
-// asked only where its Envoy takes part. An Envoy without one, which an older process runs, is believed without.
+// asked only where its Envoy takes part. An Envoy without one, which an older process runs, is believed without, and its
+// verdict says so. One that leaves when it is to be asked is its gateway's leaving: what it would have said, nobody knows.
 
 // pair finds the Envoy of each prober, once the parties are all there.
 func pair(parties []party) {
@@ -35,6 +36,7 @@ func envoyOf(prober string) string { return strings.TrimSuffix(prober, "/"+xds.R
 // probes are those of a change, if anybody is there to take them. The publisher's mu is not held.
 func (w *wave) probes(d translate.Delta) ([]*entry, error) {
 	r, p := w.rollout, w.rollout.publisher
+	w.asking = len(d.Probes.Put) > 0
 	if !slices.ContainsFunc(r.parties, func(y party) bool { return y.asks != nil }) {
 		return nil, nil
 	}
@@ -69,16 +71,50 @@ func (w *wave) counts(y party) bool {
 	return y.node.Role != xds.RoleProber || y.asks != nil && w.waitsFor(*y.asks)
 }
 
-// unprobed are the Envoys whose probers are silent.
-func (w *wave) unprobed() map[*peer]bool {
-	envoys := map[*peer]bool{}
+// unprobed are the Envoys whose probers are silent, and those whose probers are gone. The publisher's mu is held.
+func (w *wave) unprobed() (silent, gone map[*peer]bool) {
+	silent, gone = map[*peer]bool{}, map[*peer]bool{}
 	for _, y := range w.rollout.parties {
-		if y.asks != nil && w.silent[y.peer] {
-			envoys[y.asks.peer] = true
+		switch {
+		case y.asks == nil:
+		case w.left(y):
+			gone[y.asks.peer] = true
+		case w.silent[y.peer]:
+			silent[y.asks.peer] = true
 		}
 	}
-	return envoys
+	return silent, gone
 }
+
+// left says of a prober that it went away before it answered everything. The publisher's mu is held.
+func (w *wave) left(y party) bool {
+	if !w.asked[xds.RoleProber] || w.rollout.publisher.connects(y.peer) {
+		return false
+	}
+	for k := range y.lacks {
+		if k.typeURL == posternv1.ProbeType {
+			return true
+		}
+	}
+	return !w.told[y.peer]
+}
+
+// tell notes which probers are there to be asked. The publisher's mu is held.
+func (w *wave) tell() {
+	w.told = map[*peer]bool{}
+	for _, y := range w.rollout.parties {
+		if y.node.Role == xds.RoleProber && w.rollout.publisher.connects(y.peer) {
+			w.told[y.peer] = true
+		}
+	}
+}
+
+// Words about an Envoy that took a change, where nobody says whether it serves it.
+const (
+	proberSilent = "the process beside it did not say in time whether it serves what it took"
+	proberLeft   = "the process beside it disconnected before it said whether it serves what it took"
+	proberAbsent = "it took it; whether it serves it could not be asked, for no prober answers beside it"
+)
 
 // fold makes one verdict of an Envoy's and its prober's.
 func (w *wave) fold(verdicts []Verdict) []Verdict {
@@ -87,6 +123,9 @@ func (w *wave) fold(verdicts []Verdict) []Verdict {
 	for i, y := range w.rollout.parties { // Envoys come before probers
 		v := verdicts[i]
 		if y.node.Role != xds.RoleProber {
+			if y.node.Role == xds.RoleEnvoy && v.State == Serving && w.asking && w.told != nil {
+				v.Detail = proberAbsent // unless there is one
+			}
 			at[y.peer] = len(all)
 			all = append(all, v)
 			continue
@@ -94,11 +133,16 @@ func (w *wave) fold(verdicts []Verdict) []Verdict {
 		if y.asks == nil || all[at[y.asks.peer]].State != Serving {
 			continue
 		}
+		envoy := &all[at[y.asks.peer]]
 		switch {
 		case v.State == Rejected:
-			all[at[y.asks.peer]].State, all[at[y.asks.peer]].Detail = Rejected, v.Detail
+			envoy.State, envoy.Detail = Rejected, v.Detail
+		case w.left(y):
+			envoy.State, envoy.Detail = Lost, proberLeft
 		case w.silent[y.peer]:
-			all[at[y.asks.peer]].State, all[at[y.asks.peer]].Detail = Pending, "the process beside it did not say in time whether it serves what it took"
+			envoy.State, envoy.Detail = Pending, proberSilent
+		case v.State != Lagging:
+			envoy.Detail = ""
 		}
 	}
 	return all

@@ -129,6 +129,75 @@ func TestASilentProberIsASilentGateway(t *testing.T) {
 	wantVerdicts(t, result, "gw serving", "other serving")
 }
 
+// TestAProberThatLeavesSaysNothing: whose prober goes away when it is asked is as if it had gone itself, whether or not the
+// prober comes back.
+func TestAProberThatLeavesSaysNothing(t *testing.T) {
+	t.Parallel()
+	for name, returns := range map[string]bool{"for good": false, "for once": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, Options{})
+			r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
+			leaving := r.prober("gw", xdstest.Options{})
+			leaving.Become(xdstest.Leaving(posternv1.ProbeType, returns))
+			rollout := r.Begin(strict)
+			result := rollout.Publish(t.Context(), probed("a", 1))
+			wantMet(t, result, false)
+			wantVerdicts(t, result, "gw lost: disconnected before it said")
+			rollout.Rollback(t.Context())
+
+			leaving.Become(xdstest.Honest)
+			leaving.Return()
+			r.until("the prober", func() bool { return r.probers("gw") == 1 })
+			r.connect("other", xds.RoleEnvoy, xdstest.Options{})
+			r.prober("other", xdstest.Options{})
+			leaving.Become(xdstest.Leaving(posternv1.ProbeType, returns))
+			rollout = r.Begin(strict)
+			result = rollout.Publish(t.Context(), probed("a", 1))
+			wantMet(t, result, true) // as without the one that is lost
+			wantVerdicts(t, result, "gw lost: disconnected before it said", "other serving")
+			rollout.Commit()
+		})
+	}
+}
+
+// probers is how many are connected beside an Envoy.
+func (r *rig) probers(envoy string) (n int) {
+	r.Publisher.mu.Lock()
+	defer r.Publisher.mu.Unlock()
+	for _, y := range r.parties() {
+		if y.node.ID == envoy+"/prober" && y.finished {
+			n++
+		}
+	}
+	return n
+}
+
+// TestWhoCannotBeAskedIsSaidSo: it is believed, and nobody is told that it was asked.
+func TestWhoCannotBeAskedIsSaidSo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Options{})
+	r.connect("older", xds.RoleEnvoy, xdstest.Options{})
+	publish := func(d translate.Delta) Result {
+		rollout := r.Begin(strict)
+		defer rollout.Commit()
+		result := rollout.Publish(t.Context(), d)
+		wantMet(t, result, true)
+		return result
+	}
+	wantVerdicts(t, publish(probed("a", 1)), "older serving: could not be asked")
+	if v := publish(api("b", 1)).Verdicts[0]; v.Detail != "" { // there is nothing to ask
+		t.Errorf("%+v", v)
+	}
+	r.connect("gw", xds.RoleEnvoy, xdstest.Options{})
+	r.prober("gw", xdstest.Options{})
+	result := publish(probed("a", 2))
+	wantVerdicts(t, result, "gw serving", "older serving: could not be asked")
+	if d := result.Verdicts[0].Detail; d != "" {
+		t.Errorf("of who was asked: %s", d)
+	}
+}
+
 func TestAProberCountsAsLongAsItsEnvoyDoes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Options{Wait: 500 * time.Millisecond})

@@ -65,7 +65,8 @@ func (w *wave) enough() bool {
 		return true
 	}
 	type count struct{ began, there, took int }
-	counts, unprobed := map[string]*count{}, w.unprobed()
+	counts := map[string]*count{}
+	unprobed, left := w.unprobed()
 	for _, y := range r.parties {
 		if !y.healthy || !w.asked[y.node.Role] || y.node.Role == xds.RoleProber {
 			continue
@@ -77,7 +78,7 @@ func (w *wave) enough() bool {
 		}
 		c.began++
 		switch {
-		case !p.connects(y.peer):
+		case !p.connects(y.peer), left[y.peer]:
 		case w.silent[y.peer] || unprobed[y.peer]:
 			c.there++
 		case y.missed < laggingAfter:

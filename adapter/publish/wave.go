@@ -22,6 +22,8 @@ type wave struct {
 	asked      map[string]bool    // by role: something was published for it
 	skipped    map[string]bool    // by role: something was not, for the wave had ended before
 	silent     map[*peer]bool     // did not answer an earlier step: later ones do not wait for them
+	asking     bool               // whether Envoys serve the change is to be asked
+	told       map[*peer]bool     // probers that are; nil: it has not come to that
 	failed     bool               // too few are left
 	rejections []Rejection
 }
@@ -176,6 +178,9 @@ func (w *wave) publish(s step) {
 		w.stage(typeURL, c.put, nil)
 		w.unstage(typeURL, c.restore)
 		r.routed = r.routed || len(c.put) > 0 && (typeURL == xds.RouteType || typeURL == xds.ScopeType)
+	}
+	if slices.Contains(s.put, posternv1.ProbeType) {
+		w.tell()
 	}
 	for _, typeURL := range s.remove {
 		w.stage(typeURL, nil, w.changes[typeURL].remove)

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -32,6 +33,8 @@ func (x *Index) Blame(d Delta, typeURL, name, words string) []Culprit {
 		culprits = among(apis, func(_ *face, _ *path, o *operation) bool { return slices.Contains(o.clusters(), name) })
 	case routeType:
 		culprits = among(apis, x.malformed)
+	case posternv1.ProbeType:
+		words = elsewhere.ReplaceAllString(words, "")
 	}
 	if len(culprits) == 0 {
 		culprits = named(apis, words)
@@ -46,6 +49,9 @@ func (x *Index) Blame(d Delta, typeURL, name, words string) []Culprit {
 	})
 	return culprits
 }
+
+// elsewhere is what a prober says of where a request went: to what is not at fault.
+var elsewhere = regexp.MustCompile(`led to \S+ \S+ of \S+`)
 
 // Type URLs of what APIs are behind.
 var (

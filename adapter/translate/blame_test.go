@@ -115,6 +115,7 @@ func TestBlame(t *testing.T) {
 		{d, posternv1.LimitsType, name(d.Limits, ""), `requires a word`, "shop/1.0"},
 		{translate.Delta{}, posternv1.LimitsType, name(d.Limits, ""), `requires a word`, "shop/1.0"},
 		{d, posternv1.ProbeType, "shop/1.0", `GET /pet/{id}: asked GET /shop/pet/probe, and 404 came back`, "shop/1.0 GET /pet/{id}"},
+		{d, posternv1.ProbeType, "shop/1.0", `GET /pet/{id}: GET http://probe.invalid/shop/pet/probe led to GET /pet of shop/1.0`, "shop/1.0 GET /pet/{id}"},
 		{translate.Delta{}, posternv1.ProbeType, "pets/1", `no`, "pets/1"},
 		{d, resource.ListenerType, "http", `port taken`, ""},
 	} {

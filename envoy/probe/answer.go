@@ -56,6 +56,8 @@ func judge(api string, c *posternv1.Check, a answer) error {
 		return fmt.Errorf("was answered %d", a.status)
 	case a.api == "" && a.cluster == "":
 		return errors.New("found no route table (404)")
+	case a.operation == "" && a.cluster == "":
+		return fmt.Errorf("found no route (404)%s", in(a.api, api))
 	case a.cluster == posternv1.NotFoundCluster:
 		return fmt.Errorf("found no operation (404)%s", in(a.api, api))
 	case a.cluster == posternv1.MethodNotAllowedCluster:

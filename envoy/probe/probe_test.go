@@ -78,6 +78,8 @@ func TestWordsOfWhatIsWrong(t *testing.T) {
 		{200, op, "pets/1", policy, "b", ""},
 		{400, "", "", "", "", "was answered 400"},
 		{200, "", "", "", "", "found no route table (404)"},
+		{200, "", "pets/1", policy, "", "found no route (404)"},
+		{200, "", "others/1", policy, "", "found no route (404) in others/1"},
 		{200, "", "pets/1", policy, posternv1.NotFoundCluster, "found no operation (404)"},
 		{200, "", "others/1", policy, posternv1.NotFoundCluster, "found no operation (404) in others/1"},
 		{200, "", "pets/1", policy, posternv1.MethodNotAllowedCluster, "found no such method (405)"},

@@ -91,8 +91,14 @@ type process struct {
 // start starts a part, which ends with the test.
 func (l *lab) start(log io.Writer, arguments ...string) *process {
 	l.t.Helper()
+	return l.startIn(".", log, arguments...)
+}
+
+// startIn starts a part with the configuration of a folder.
+func (l *lab) startIn(folder string, log io.Writer, arguments ...string) *process {
+	l.t.Helper()
 	p := &process{cmd: exec.Command(program, append(arguments, "--config", "postern.yaml")...), done: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Stderr = l.dir, log
+	p.cmd.Dir, p.cmd.Stderr = filepath.Join(l.dir, folder), log
 	p.cmd.Env = append(os.Environ(), "POSTERN_ENVOY_PATH="+fixture.EnvoyPath(l.t))
 	if err := p.cmd.Start(); err != nil {
 		l.t.Fatal(err)
@@ -216,11 +222,17 @@ func (l *lab) definition(name string, paths ...string) string {
 // archive packs a project of one API.
 func (l *lab) archive(name string, paths ...string) []byte {
 	l.t.Helper()
+	return l.packed(name, l.definition(name, paths...))
+}
+
+// packed packs a project of one definition.
+func (l *lab) packed(name, definition string) []byte {
+	l.t.Helper()
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
 	f, err := w.Create("api_definitions/" + name + ".yaml")
 	if err == nil {
-		_, err = io.WriteString(f, l.definition(name, paths...))
+		_, err = io.WriteString(f, definition)
 	}
 	if err == nil {
 		err = w.Close()
