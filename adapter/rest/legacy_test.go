@@ -261,9 +261,9 @@ func TestLegacyListAndUndeploy(t *testing.T) {
 		}
 	}
 	for query, want := range map[string]int{
-		"?apiName=pets":                                400,
-		"?version=1":                                   400,
-		"?apiName=none&version=1":                      404,
+		"?apiName=pets":           400,
+		"?version=1":              400,
+		"?apiName=none&version=1": 404,
 		"?apiName=pets&version=1&vhost=b.example":      404,
 		"?apiName=pets&version=1&environments=default": 400,
 		"?apiName=toys&version=1":                      409,
