@@ -82,7 +82,7 @@ func TestStrictRolloutEndsWithTheFirstSilentStep(t *testing.T) {
 
 func TestStrictRolloutOfAPartOfTheEnvoys(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{Wait: 500 * time.Millisecond})
+	r := newRig(t, Options{Wait: 2 * time.Second})
 	for i := range 3 {
 		r.connect(fmt.Sprint("gw", i), xds.RoleEnvoy, xdstest.Options{})
 	}

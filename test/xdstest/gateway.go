@@ -313,6 +313,9 @@ func (g *Gateway) take(m *discoveryv3.DeltaDiscoveryResponse, accepted bool) {
 			g.log = append(g.log, fmt.Sprintf("%s !%s", short, r.Name))
 			continue
 		}
+		if m.TypeUrl == xds.RouteType && g.versions[xds.ScopeType][r.Name] == "" {
+			continue // it was on its way when its scope went: an Envoy passes over what it subscribes to no longer
+		}
 		g.log = append(g.log, fmt.Sprintf("%s +%s", short, r.Name))
 		have[r.Name], _, _ = strings.Cut(r.Version, "~")
 	}
@@ -373,6 +376,8 @@ func (g *Gateway) Log() []string {
 
 // Reset empties the log and sets the count of bytes to 0.
 func (g *Gateway) Reset() {
+	g.turn.Lock() // why: what is being answered belongs to what was before
+	defer g.turn.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.log, g.bytes = nil, 0
@@ -380,6 +385,8 @@ func (g *Gateway) Reset() {
 
 // Bytes is the size of the responses received.
 func (g *Gateway) Bytes() int {
+	g.turn.Lock()
+	defer g.turn.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.bytes
