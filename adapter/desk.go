@@ -244,6 +244,9 @@ func (d *desk) report(c compiled) {
 	switch only := d.options.Label; {
 	case c.refused():
 		s.State = Rejected
+		if was := d.homes[c.path]; len(was) > 0 { // why: what is served there is not for others to see
+			s.Labels = was
+		}
 	case only != "" && !slices.Contains(c.project.Labels, only):
 		s.Words = elsewhere(c, only)
 	}

@@ -182,6 +182,9 @@ func (p *push) look() error {
 	if err := p.allows(current.Labels); err != nil { // why already: from here on, whatever fails tells of what there is
 		return err
 	}
+	if err := p.allowsOwner(); err != nil {
+		return err
+	}
 	if p.undeploys && current.Digest == "" {
 		return &PushError{Reason: Unknown, Words: "no project " + p.Project + " was pushed"}
 	}
@@ -310,6 +313,22 @@ func (p *push) permit() error {
 func (p *push) allows(labels []string) error {
 	if p.Allowed == nil || len(labels) == 0 {
 		return nil
+	}
+	return p.Allowed(slices.Compact(slices.Sorted(slices.Values(labels))))
+}
+
+// allowsOwner asks whether the labels may be pushed to of a project of this name that another source has: it is compared
+// with, and what is in the way of a push is told.
+func (p *push) allowsOwner() error {
+	path := p.adapter.names.owner(p.Project)
+	if p.Allowed == nil || path == "" || path == pushPath(p.Project) {
+		return nil
+	}
+	var labels []string // none are known of one that has come this moment
+	for _, s := range p.adapter.board.at(p.Project) {
+		if s.Path == path {
+			labels = s.Labels
+		}
 	}
 	return p.Allowed(slices.Compact(slices.Sorted(slices.Values(labels))))
 }

@@ -31,7 +31,8 @@ type Push struct {
 	IfNone     bool
 	// AllowBreaking has it served though it breaks consumers of what is served, whatever pushes.breaking says.
 	AllowBreaking bool
-	// Allowed is asked about the labels of the project, now and before, as soon as they are known; nil: anybody may.
+	// Allowed is asked about the labels of the project, now and before, as soon as they are known, and about those of one of
+	// this name that another source has; no labels: they cannot be told, and only who may everywhere may. nil: anybody may.
 	// Push returns its error as it is.
 	Allowed func(labels []string) error
 }

@@ -32,10 +32,14 @@ type Options struct {
 }
 
 // Compile turns a project's files into its model. If one of the problems refuses the project (model.Refusing), the
-// model has no APIs. The same input gives the same output.
+// model has no APIs, and no labels where those cannot be read: whose it is must not be guessed. The same input gives the
+// same output.
 func Compile(files fs.FS, o Options) (model.Project, []model.Problem) {
 	c := &compiler{shared: &shared{options: o, documents: newDocuments(files)}}
 	c.manifest = c.readManifest()
+	if slices.ContainsFunc(c.problems, hidesLabels) {
+		c.manifest.labels = nil
+	}
 	c.variables = variables{lookup: o.Lookup, values: c.manifest.values, asked: map[string]answer{}}
 	c.policies = c.readPolicies()
 	c.ca = c.backendCA()

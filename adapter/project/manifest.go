@@ -74,6 +74,11 @@ func (c *compiler) readManifest() manifest {
 	return m
 }
 
+// hidesLabels says that for a problem of project.yaml or an environment nobody knows what labels the project is for.
+func hidesLabels(p model.Problem) bool {
+	return p.Severity == model.Refused && (p.Pointer == "" || strings.HasPrefix(p.Pointer, "/labels"))
+}
+
 // optional reads a document that may be absent: then it is nil.
 func (c *compiler) optional(file string) *node {
 	doc, err := c.documents.load(file)

@@ -164,6 +164,14 @@ func (c *call) mayAt(role access.Role, labels ...string) error {
 	return nil
 }
 
+// mayAtAll asks for a role at all of these labels; none: nobody knows which, and so at every one.
+func (c *call) mayAtAll(role access.Role, labels []string) error {
+	if len(labels) == 0 && c.caller.Grants.At("") < role {
+		return c.refuseFor(access.Grant{Role: role}, "for all labels")
+	}
+	return c.mayAt(role, labels...)
+}
+
 func (c *call) lacks(g access.Grant) error {
 	where := "for any label"
 	switch {
@@ -172,6 +180,10 @@ func (c *call) lacks(g access.Grant) error {
 	case g.Label != "":
 		where = "for the label " + g.Label
 	}
+	return c.refuseFor(g, where)
+}
+
+func (c *call) refuseFor(g access.Grant, where string) error {
 	c.condense(c.denials)
 	return refuse(http.StatusForbidden, "forbidden", "%s lacks the role %s %s", c.caller.Name, g.Role, where).
 		with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="postern", error="insufficient_scope", scope="postern:%s"`, g))

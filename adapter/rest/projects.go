@@ -156,4 +156,4 @@ func (c *call) diffProject() error {
 }
 
 // allowed is asked about the labels that a project has now and before.
-func (c *call) allowed(labels []string) error { return c.mayAt(access.Deployer, labels...) }
+func (c *call) allowed(labels []string) error { return c.mayAtAll(access.Deployer, labels) }

@@ -77,7 +77,7 @@ func (c *call) push() (p adapter.Push, background bool, err error) {
 		return p, false, err
 	}
 	if p.AllowBreaking {
-		p.Allowed = func(labels []string) error { return c.mayAt(access.Admin, labels...) }
+		p.Allowed = func(labels []string) error { return c.mayAtAll(access.Admin, labels) }
 	}
 	c.note.DryRun, c.note.Breaking = p.DryRun, p.AllowBreaking
 	return p, background, c.conditions(c.r.Context(), &p)
