@@ -92,6 +92,19 @@ func (g Grants) Sees(labels ...string) bool {
 	return g.At("") >= Viewer || slices.ContainsFunc(labels, func(label string) bool { return g.At(label) >= Viewer })
 }
 
+// Within are the grants as far as they are for these labels.
+func (g Grants) Within(labels []string) Grants {
+	var within Grants
+	for _, grant := range g {
+		for _, label := range labels {
+			if grant.Label == "" || grant.Label == label {
+				within = append(within, Grant{grant.Role, label})
+			}
+		}
+	}
+	return within
+}
+
 // Lacking is the grant that is missing for a role at all of these labels; false: none is.
 func (g Grants) Lacking(role Role, labels ...string) (Grant, bool) {
 	if g.At("") >= role {

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -312,4 +313,50 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFollowSeesASwappedToken: a token that is changed for another is revoked, though size and time of the file stay.
+func TestFollowSeesASwappedToken(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "tokens.yaml")
+	text := func(token string) []byte {
+		return []byte("tokens: [{name: ci, sha256: " + access.Hash(token) + ", roles: [viewer]}]\n")
+	}
+	then := time.Unix(1, 0) // as image builders and some package managers date everything
+	write := func(token string) {
+		t.Helper()
+		if err := os.WriteFile(path+".new", text(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path+".new", then, then); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one")
+	r, err := access.Open(path, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go r.Follow(t.Context())
+	write("two")
+	fixture.WaitFor(t, "the new token", func() bool { _, ok := r.Token("two"); return ok })
+	if _, ok := r.Token("one"); ok {
+		t.Error("the old token is good still")
+	}
+}
+
+func TestWithin(t *testing.T) {
+	t.Parallel()
+	for roles, want := range map[string]string{"admin": "[admin/a admin/b]", "deployer/a": "[deployer/a]", "viewer/c": "[]"} {
+		grant, err := access.ParseGrant(roles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(access.Grants{grant}.Within([]string{"a", "b"}).Strings()); got != want {
+			t.Errorf("%s: %s, want %s", roles, got, want)
+		}
+	}
 }

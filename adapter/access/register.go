@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,7 +20,7 @@ type Register struct {
 	now  func() time.Time
 	held atomic.Pointer[table]
 	bad  atomic.Pointer[string] // why the file cannot be read; nil: it can
-	seen stamp                  // of what is held; it is older rather than newer
+	seen [sha256.Size]byte      // the hash of the text that is held
 }
 
 // table is the file, by what callers present.
@@ -34,20 +35,20 @@ func Open(path string, log *slog.Logger, now func() time.Time) (*Register, error
 	if r.now == nil {
 		r.now = time.Now
 	}
-	r.seen = stampOf(path)
-	t, err := r.read()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
+	t, err := r.read(text)
+	if err != nil {
+		return nil, err
+	}
+	r.seen = sha256.Sum256(text)
 	r.held.Store(t)
 	return r, nil
 }
 
-func (r *Register) read() (*table, error) {
-	text, err := os.ReadFile(r.path)
-	if err != nil {
-		return nil, err
-	}
+func (r *Register) read(text []byte) (*table, error) {
 	f, err := Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.path, err)
@@ -62,7 +63,8 @@ func (r *Register) read() (*table, error) {
 	return t, nil
 }
 
-// Follow reads the file again whenever it has changed since it was opened, until ctx is done. It looks each second.
+// Follow uses the file as it is whenever it has changed since it was opened, until ctx is done. It reads it each second:
+// its time and size may be the same where a token is another.
 func (r *Register) Follow(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -73,13 +75,17 @@ func (r *Register) Follow(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		now := stampOf(r.path)
-		if now == r.seen {
+		var t *table
+		text, err := os.ReadFile(r.path)
+		now := sha256.Sum256(text)
+		if err == nil && now == r.seen {
 			told = ""
 			r.bad.Store(nil) // it may have been put back
 			continue
 		}
-		t, err := r.read()
+		if err == nil {
+			t, err = r.read(text)
+		}
 		if err != nil {
 			if told != err.Error() {
 				told = err.Error()
@@ -87,7 +93,7 @@ func (r *Register) Follow(ctx context.Context) {
 				r.bad.Store(&words)
 				r.log.Error("the tokens file has changed and is rejected; who was admitted before still is", "err", err)
 			}
-			continue // why not r.seen = now: one that was being written is read again
+			continue
 		}
 		r.seen, told = now, ""
 		r.bad.Store(nil)
@@ -104,21 +110,6 @@ func (r *Register) Stale() string {
 	return ""
 }
 
-// stamp tells one content of a file from another, well enough.
-type stamp struct {
-	modified time.Time
-	size     int64
-	there    bool
-}
-
-func stampOf(path string) stamp {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}
-	}
-	return stamp{info.ModTime(), info.Size(), true}
-}
-
 // Token is whom a token proves; false: nobody. The look-up is by the hash of what was presented: how long it takes tells
 // nothing about the tokens there are.
 func (r *Register) Token(token string) (Caller, bool) {
@@ -129,11 +120,16 @@ func (r *Register) Token(token string) (Caller, bool) {
 	return Caller{Name: t.Name, By: ByToken, Grants: t.Roles, Expires: t.Expires}, true
 }
 
-// Certificate is whom a client certificate proves; one that is not listed proves nobody.
+// Certificate is whom a client certificate proves; one that is not listed proves nobody. One that is limited to labels has
+// its roles for those alone.
 func (r *Register) Certificate(i mtls.Identity) (Caller, bool) {
 	c, known := r.held.Load().certificates[i.Name]
 	if i.Role != mtls.RoleClient || !known {
 		return Caller{}, false
 	}
-	return Caller{Name: i.String(), By: ByCertificate, Grants: c.Roles}, true
+	grants := c.Roles
+	if len(i.Labels) > 0 {
+		grants = grants.Within(i.Labels)
+	}
+	return Caller{Name: i.String(), By: ByCertificate, Grants: grants}, true
 }
