@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,8 +115,26 @@ func (l *Log) open() error {
 	return nil
 }
 
+// What a line has at most of a word that a caller can choose: who makes them long must not push others' lines out of the log.
+const longestWord, longestDetail = 512, 1024
+
+func (e *Entry) shorten() {
+	for _, word := range []*string{&e.Who, &e.Method, &e.Path, &e.Project, &e.Rollout, &e.Code} {
+		*word = cut(*word, longestWord)
+	}
+	e.Detail = cut(e.Detail, longestDetail)
+}
+
+func cut(word string, most int) string {
+	if len(word) <= most {
+		return word
+	}
+	return strings.ToValidUTF8(word[:most], "") + "…"
+}
+
 // Write takes an entry. It never waits.
 func (l *Log) Write(e Entry) {
+	e.shorten()
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
@@ -165,6 +184,7 @@ func (l *Log) append(e Entry) error {
 		return err
 	}
 	line = append(line, '\n')
+	l.find()
 	if l.file == nil {
 		if err := l.open(); err != nil {
 			return err
@@ -184,6 +204,20 @@ func (l *Log) append(e Entry) error {
 		}
 	}
 	return err
+}
+
+// find has the file opened anew if it is not at its path any longer: somebody else has rotated or removed it.
+func (l *Log) find() {
+	if l.file == nil {
+		return
+	}
+	ours, err := l.file.Stat()
+	there, e := os.Stat(l.options.Path)
+	if err == nil && e == nil && os.SameFile(ours, there) {
+		return
+	}
+	_ = l.file.Close()
+	l.file = nil
 }
 
 // rotate makes the file Path.1, what was that Path.2, and so on, and begins a new one.

@@ -120,3 +120,34 @@ func TestNowhere(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// TestSomebodyElseMovesTheFile: a line is never written to a file that nobody finds.
+func TestSomebodyElseMovesTheFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l, err := audit.Open(audit.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(path string) int {
+		text, _ := os.ReadFile(path)
+		return strings.Count(string(text), "\n")
+	}
+	for i, change := range []func() error{
+		func() error { return nil },
+		func() error { return os.Rename(path, path+".old") },
+		func() error { return os.Remove(path) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		l.Write(audit.Entry{ID: "x"})
+		fixture.WaitFor(t, "the line", func() bool { return count(path) == 1 })
+		if i == 1 && count(path+".old") != 1 {
+			t.Error("the line before is gone")
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
