@@ -150,12 +150,18 @@ func (a *Adapter) preparePush(ctx context.Context, p Push, purpose purpose) (*pu
 	if purpose == comparing {
 		steps = []func() error{one.look, one.read, one.compile, one.permit}
 	}
+	done := false
+	defer func() {
+		if !done { // why: who panics must not keep the turn
+			one.end()
+		}
+	}()
 	for _, step := range steps {
 		if err := step(); err != nil {
-			one.end()
 			return one, err
 		}
 	}
+	done = true
 	return one, nil
 }
 

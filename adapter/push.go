@@ -112,6 +112,8 @@ type ProjectInfo struct {
 	At       time.Time
 	State    State
 	Words    string // why it is not live
+	// WordsAt are those of labels where an API of it is not live: Words may be one of them.
+	WordsAt  map[string]string
 	APIs     []PushedAPI
 	Problems []model.Problem
 }

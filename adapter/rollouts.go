@@ -176,7 +176,7 @@ func unknownProject(name string) *PushError {
 }
 
 func (a *Adapter) projectInfo(ctx context.Context, s ProjectStatus) (ProjectInfo, error) {
-	info := ProjectInfo{Name: s.Name, Source: a.describe(s.Path), Labels: s.Labels, State: s.State, Words: s.Words, Problems: s.Problems}
+	info := ProjectInfo{Name: s.Name, Source: a.describe(s.Path), Labels: s.Labels, State: s.State, Words: s.Words, Problems: s.Problems, WordsAt: map[string]string{}}
 	if name, pushed := pushedName(s.Path); pushed {
 		info.Source = "push"
 		stored, err := a.pushes.store.Project(ctx, name)
@@ -199,6 +199,9 @@ func (a *Adapter) projectInfo(ctx context.Context, s ProjectStatus) (ProjectInfo
 			served, stale = served || api.API != nil, stale || api.State != Live
 			if info.Words == "" {
 				info.Words = api.Words
+			}
+			if api.Words != "" {
+				info.WordsAt[l.name] = api.Words
 			}
 		}
 	}

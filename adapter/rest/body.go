@@ -23,11 +23,13 @@ func (c *call) archive() ([]byte, error) {
 }
 
 // object reads a body that is JSON of this shape.
-func (c *call) object(into any) error {
+func (c *call) object(into any) error { return c.objectWithin(into, c.Limits.JSON) }
+
+func (c *call) objectWithin(into any, limit int64) error {
 	if err := c.wantType("application/json"); err != nil {
 		return err
 	}
-	text, err := c.body(c.Limits.JSON)
+	text, err := c.body(limit)
 	if err != nil {
 		return err
 	}
@@ -139,15 +141,25 @@ func (c *call) unread(err error) error {
 	return badRequest("the body did not arrive whole")
 }
 
-// reserve takes room for a body, until the call has ended.
+// reserve takes room for a body, until the call has ended; one caller does not get all of it.
 func (c *call) reserve(length, limit int64) error {
 	if length < 0 {
 		length = limit // nobody has said
 	}
+	key, shared := c.share()
+	if shared && !c.bodiesOf.take(key, length) {
+		return refuse(http.StatusServiceUnavailable, "busy", "you are sending and taking as much as one caller may at a time").after(1)
+	}
 	if !c.bodies.TryAcquire(length) {
+		if shared {
+			c.bodiesOf.give(key, length)
+		}
 		return refuse(http.StatusServiceUnavailable, "busy", "others are sending as much as can be taken at a time").after(1)
 	}
 	c.reserved += length
+	if shared {
+		c.giveBack = append(c.giveBack, func() { c.bodiesOf.give(key, length) })
+	}
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,6 +30,7 @@ type call struct {
 	note     audit.Entry // what the audit log is told
 	quiet    bool        // … or not
 	reserved int64       // bytes of the body, of those that all bodies may have
+	giveBack []func()    // of the caller's own share
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
@@ -37,6 +40,9 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
 // end gives back what the call had, and notes what became of it.
 func (c *call) end() {
 	c.bodies.Release(c.reserved)
+	for _, give := range c.giveBack {
+		give()
+	}
 	c.w.calm()
 	name := c.route.name
 	if name == "" {
@@ -65,6 +71,20 @@ func (c *call) entry() audit.Entry {
 		n.Project = c.params["name"]
 	}
 	return n
+}
+
+// survive answers a call that has panicked, and tells the log: net/http alone would close the connection without a word.
+func (c *call) survive() {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	if fault == http.ErrAbortHandler { //nolint:errorlint // it is this very value
+		panic(fault)
+	}
+	c.Log.Error("a call of the management API has panicked; this is a bug of ours",
+		"operation", c.route.name, "instance", c.instance, "panic", fault, "stack", string(debug.Stack()))
+	c.fail(refuse(http.StatusInternalServerError, "fault", "the adapter has made a mistake; its log has it under %s", c.instance))
 }
 
 // fail answers with why the call came to nothing.
@@ -113,7 +133,12 @@ func (c *call) send(status int, contentType string, body []byte) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body) // else the caller is gone
+	const part = 1 << 20 // why in parts: each may take as long as the caller has patience with
+	for chunk := range slices.Chunk(body, part) {
+		if _, err := c.w.Write(chunk); err != nil {
+			return // the caller is gone
+		}
+	}
 }
 
 // writer knows which status was sent, and does not wait for ever for a caller who takes nothing.

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -126,16 +127,15 @@ func (c *call) tooManyFailures() error {
 
 // withinRate refuses a caller who asks too often.
 func (c *call) withinRate() error {
-	name := c.caller.Name
-	if name == "" {
-		name = c.address()
-	}
-	if _, ok := c.calls.take(string(c.caller.By)+" "+name, c.Now()); !ok {
+	if _, ok := c.calls.take(c.key(), c.Now()); !ok {
 		c.condense(c.floods)
-		return refuse(http.StatusTooManyRequests, "too-many-requests", "%s asks too often", name).after(c.calls.rate.seconds())
+		return refuse(http.StatusTooManyRequests, "too-many-requests", "%s asks too often", cmp.Or(c.caller.Name, c.address())).after(c.calls.rate.seconds())
 	}
 	return nil
 }
+
+// key is whom a call is counted for.
+func (c *call) key() string { return string(c.caller.By) + " " + cmp.Or(c.caller.Name, c.address()) }
 
 // condense writes no line of a caller who is refused again and again, but later how many there were: he must not push others'
 // lines out of the log.

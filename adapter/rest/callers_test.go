@@ -287,15 +287,16 @@ func TestCertificate(t *testing.T) {
 		uris  []string
 		want  int
 	}{
-		"listed":                 {"", []string{"postern://client/ci"}, 200},
-		"not listed":             {"", []string{"postern://client/cj"}, 403},
-		"another role":           {"", []string{"postern://envoy/ci"}, 403},
-		"nobody":                 {"", nil, 401},
-		"a token beside it":      {l.tokens["viewer"], []string{"postern://client/cj"}, 200},
-		"a bad token beside it":  {"x", []string{"postern://client/ci"}, 401},
-		"two identities in one":  {"", []string{"postern://client/ci", "postern://client/cj"}, 401},
-		"a token, and no name":   {l.tokens["viewer"], nil, 200},
-		"with labels of its own": {"", []string{"postern://client/ci", "postern-label:x"}, 200},
+		"listed":                {"", []string{"postern://client/ci"}, 200},
+		"not listed":            {"", []string{"postern://client/cj"}, 403},
+		"another role":          {"", []string{"postern://envoy/ci"}, 403},
+		"nobody":                {"", nil, 401},
+		"a token beside it":     {l.tokens["viewer"], []string{"postern://client/cj"}, 200},
+		"a bad token beside it": {"x", []string{"postern://client/ci"}, 401},
+		"two identities in one": {"", []string{"postern://client/ci", "postern://client/cj"}, 401},
+		"a token, and no name":  {l.tokens["viewer"], nil, 200},
+		"limited to its label":  {"", []string{"postern://client/ci", "postern-label:x", "postern-label:partner"}, 200},
+		"limited to another":    {"", []string{"postern://client/ci", "postern-label:x"}, 403},
 	} {
 		if a := ask(test.token, test.uris...); a.StatusCode != test.want {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)

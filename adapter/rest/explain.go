@@ -11,6 +11,7 @@ import (
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/access"
 	"github.com/postern-gateway/postern/adapter/explain"
+	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/rest/api"
 )
 
@@ -26,6 +27,9 @@ func (c *call) explain() error {
 	label, err := c.labelOf(wish.Label)
 	if err != nil {
 		return err
+	}
+	if !model.ValidLabel(label) {
+		return badRequest("%.64q cannot be a label", label)
 	}
 	if err := c.mayAt(access.Viewer, label); err != nil {
 		return err

@@ -74,7 +74,8 @@ func (c *call) legacyLogIn() error {
 		Username string `json:"username"`
 		Password string `json:"password"`
 	}
-	if err := c.object(&credentials); err != nil {
+	const room = 4 << 10 // why so little: nobody knows yet who sends it
+	if err := c.objectWithin(&credentials, min(room, c.Limits.JSON)); err != nil {
 		return err
 	}
 	if err := c.admitNamed(credentials.Username, credentials.Password); err != nil {

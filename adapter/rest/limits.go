@@ -4,7 +4,44 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/postern-gateway/postern/adapter/access"
 )
+
+// shares are what callers hold of something of which there is so much for all.
+type shares struct {
+	most int64 // that one caller may have
+
+	mu   sync.Mutex
+	held map[string]int64
+}
+
+func newShares(most int64) *shares { return &shares{most: most, held: map[string]int64{}} }
+
+// take takes n for a caller, or says that he would have too much.
+func (s *shares) take(key string, n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[key]+n > s.most {
+		return false
+	}
+	s.held[key] += n
+	return true
+}
+
+// give gives n back.
+func (s *shares) give(key string, n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[key] -= n; s.held[key] <= 0 {
+		delete(s.held, key)
+	}
+}
+
+// share is whose share the call takes from; false: an admin may have all there is.
+func (c *call) share() (key string, shared bool) {
+	return c.key(), c.caller.Grants.At("") < access.Admin
+}
 
 // Rate is so many in a second, and so many at once.
 type Rate struct{ PerSecond, Burst float64 }

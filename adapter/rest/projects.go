@@ -1,9 +1,12 @@
 package rest
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 
 	"github.com/postern-gateway/postern/adapter"
 	"github.com/postern-gateway/postern/adapter/access"
@@ -69,7 +72,7 @@ func (c *call) listProjects() error {
 	}
 	list := api.ProjectList{Projects: []api.Project{}}
 	for _, p := range page {
-		list.Projects = append(list.Projects, projectOf(p))
+		list.Projects = append(list.Projects, projectOf(c.shown(p)))
 	}
 	if more {
 		c.next(page[len(page)-1].Name)
@@ -86,7 +89,23 @@ func (c *call) getProject() error {
 		// why not 304, too: what a project is in may change without a push, and its revision does not tell
 		c.w.Header().Set("ETag", etag(p.Revision))
 	}
-	return c.answer(http.StatusOK, projectOf(p))
+	return c.answer(http.StatusOK, projectOf(c.shown(p)))
+}
+
+// shown is a project without what labels say of it that the caller may not see: they may name others of them.
+func (c *call) shown(p adapter.ProjectInfo) adapter.ProjectInfo {
+	hidden, seen := false, ""
+	for _, label := range slices.Sorted(maps.Keys(p.WordsAt)) {
+		if words := p.WordsAt[label]; c.caller.Grants.Sees(label) {
+			seen = cmp.Or(seen, words)
+		} else {
+			hidden = hidden || words == p.Words
+		}
+	}
+	if hidden {
+		p.Words = seen
+	}
+	return p
 }
 
 func (c *call) getArchive() error {
@@ -107,6 +126,9 @@ func (c *call) getArchive() error {
 	}
 	if c.unchanged(revision.Number) {
 		return nil
+	}
+	if err := c.reserve(int64(len(archive)), 0); err != nil { // why: a caller may take it slowly
+		return err
 	}
 	c.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`.zip"`)
 	c.send(http.StatusOK, "application/zip", archive)

@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/postern-gateway/postern/adapter"
@@ -117,15 +118,21 @@ func (c *call) rolled(p adapter.Push, o adapter.Outcome) error {
 
 // rollLater answers as soon as it is known that there is something to wait for.
 func (c *call) rollLater(ctx context.Context, p adapter.Push, release func()) error {
+	begun := false
+	defer func() {
+		if !begun { // also where it has panicked
+			release()
+		}
+	}()
 	outcome, err := c.Gateway.Begin(ctx, p)
 	if err != nil || outcome.Rollout == "" {
-		release()
 		if err != nil {
 			return c.hideOf(err, "project", p.Project)
 		}
 		return c.rolled(p, outcome)
 	}
 	c.note.Rollout, c.note.Digest = outcome.Rollout, outcome.Digest
+	begun = true
 	go c.follow(ctx, outcome.Rollout, c.entry(), release)
 	location := basePath + "/rollouts/" + outcome.Rollout
 	c.w.Header().Set("Location", location)
@@ -134,10 +141,22 @@ func (c *call) rollLater(ctx context.Context, p adapter.Push, release func()) er
 
 // pushSlot takes one of the places for what is under way.
 func (c *call) pushSlot() (release func(), err error) {
+	key, shared := c.share()
+	if shared && !c.pushesOf.take(key, 1) {
+		return nil, refuse(http.StatusServiceUnavailable, string(adapter.Busy), "%d of your pushes are under way, which is as many as one caller may have", c.pushesOf.most).after(1)
+	}
 	if !c.pushes.TryAcquire(1) {
+		if shared {
+			c.pushesOf.give(key, 1)
+		}
 		return nil, refuse(http.StatusServiceUnavailable, string(adapter.Busy), "%d pushes are under way, which is as many as may be", c.Limits.Pushes).after(1)
 	}
-	return func() { c.pushes.Release(1) }, nil
+	return func() {
+		c.pushes.Release(1)
+		if shared {
+			c.pushesOf.give(key, 1)
+		}
+	}, nil
 }
 
 // follow keeps the place of a push in the background until it has ended, and notes how. began is what the audit log was told
@@ -192,7 +211,11 @@ func (c *call) getRollout() error {
 			return unseen("rollout", id)
 		}
 	}
-	return c.answer(http.StatusOK, rolloutOf(r))
+	shown := rolloutOf(r)
+	hidden := func(v api.Verdict) bool { return !c.caller.Grants.Sees(v.Label) }
+	shown.Outcome.Gateways = slices.DeleteFunc(shown.Outcome.Gateways, hidden)
+	shown.Failure.Gateways = slices.DeleteFunc(shown.Failure.Gateways, hidden)
+	return c.answer(http.StatusOK, shown)
 }
 
 // labelsOf are those of what a rollout was to bring; of one that ended before that was known, those of its project now.

@@ -120,8 +120,10 @@ type Server struct {
 	Options
 	bodies, pushes  *semaphore.Weighted
 	calls, failures *limiter
-	floods, denials *limiter // lines of the audit log about callers who ask too often, or for what they may not do
-	answered        *prometheus.CounterVec
+	// what one caller may have of these, who is no admin: half
+	bodiesOf, pushesOf *shares
+	floods, denials    *limiter // lines of the audit log about callers who ask too often, or for what they may not do
+	answered           *prometheus.CounterVec
 }
 
 // New makes a Server.
@@ -136,6 +138,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		Options: o,
 		bodies:  semaphore.NewWeighted(o.Limits.Bodies), pushes: semaphore.NewWeighted(o.Limits.Pushes),
+		bodiesOf: newShares(max(o.Limits.Bodies/2, o.Limits.Archive)), pushesOf: newShares(max(o.Limits.Pushes/2, 1)),
 		calls: newLimiter(o.Limits.Calls), failures: newLimiter(o.Limits.Failures),
 		floods: newLimiter(Rate{PerSecond: 1. / 60, Burst: 1}), denials: newLimiter(Rate{PerSecond: 0.5, Burst: 20}),
 		answered: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -155,6 +158,7 @@ func New(o Options) (*Server, error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
 	defer c.end()
+	defer c.survive()
 	c.awaitBody()
 	if err := c.serve(legacy(r.URL.Path)); err != nil {
 		c.fail(err)

@@ -788,6 +788,9 @@ type BadRequest = Refusal
 // Conflict Why a call came to nothing (RFC 9457).
 type Conflict = Refusal
 
+// Fault Why a call came to nothing (RFC 9457).
+type Fault = Refusal
+
 // Forbidden Why a call came to nothing (RFC 9457).
 type Forbidden = Refusal
 
