@@ -206,10 +206,10 @@ func (p *push) words(r Reason, a staged) string {
 	case Silent:
 		var silent, gone []string
 		for _, v := range a.result.Verdicts {
-			switch v.State {
-			case publish.Pending:
+			switch {
+			case v.Silent:
 				silent = append(silent, v.Role+" "+v.Gateway)
-			case publish.Lost:
+			case v.State == publish.Lost:
 				gone = append(gone, v.Role+" "+v.Gateway)
 			}
 		}

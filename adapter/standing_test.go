@@ -14,6 +14,7 @@ import (
 	"github.com/postern-gateway/postern/adapter/model"
 	"github.com/postern-gateway/postern/adapter/publish"
 	"github.com/postern-gateway/postern/internal/xds"
+	posternv1 "github.com/postern-gateway/postern/proto/postern/v1"
 	"github.com/postern-gateway/postern/test/xdstest"
 )
 
@@ -64,6 +65,29 @@ func TestPushIsNotServedByWhoNeverAnswers(t *testing.T) {
 	g.Become(xdstest.Honest)
 	g.Answer()
 	p.push(Push{Project: "a", Archive: one(t, "a", "/a", "/x")})
+}
+
+// TestSilentPushNamesWhoIsSilent, and not an Envoy that nothing was asked, because the enforcer before it was silent or gone.
+func TestSilentPushNamesWhoIsSilent(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	p.begun()
+	p.gateway("gw", xds.RoleEnvoy, xdstest.Options{})
+	enforcer := p.gateway("guard", xds.RoleEnforcer, xdstest.Options{})
+	p.until("both are there", func() bool { return p.Serving() && len(p.Status().Gateways) == 2 })
+	enforcer.Become(xdstest.Silent)
+	failed := p.refused(Push{Project: "a", Archive: one(t, "a", "/a", "/x"), Wait: 200 * time.Millisecond}, Silent)
+	if !strings.Contains(failed.Words, "enforcer guard") || strings.Contains(failed.Words, "gw") {
+		t.Errorf("the enforcer is silent: %q", failed.Words)
+	}
+	go func() {
+		enforcer.Wait("the policy", func(have map[string]map[string]string) bool { return len(have[posternv1.PolicyType]) > 0 })
+		enforcer.Close()
+	}()
+	failed = p.refused(Push{Project: "a", Archive: one(t, "a", "/a", "/y")}, Silent)
+	if !strings.Contains(failed.Words, "enforcer guard went away") || strings.Contains(failed.Words, "gw") {
+		t.Errorf("the enforcer is gone: %q", failed.Words)
+	}
 }
 
 func TestUnchangedPushAsksForWhatItIsAbout(t *testing.T) {

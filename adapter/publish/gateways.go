@@ -58,6 +58,7 @@ type Verdict struct {
 	Gateway, Role, Label string
 	State                State  // Serving (it has all of it), Pending (silent), Rejected, Lagging (not waited for), Lost (disconnected meanwhile)
 	Detail               string // why; of Rejected the gateway's own words
+	Silent               bool   // it was asked and waited for, in vain
 }
 
 // absent stands for the version of what should not be there.

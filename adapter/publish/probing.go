@@ -140,7 +140,7 @@ func (w *wave) fold(verdicts []Verdict) []Verdict {
 		case w.left(y):
 			envoy.State, envoy.Detail = Lost, proberLeft
 		case w.silent[y.peer]:
-			envoy.State, envoy.Detail = Pending, proberSilent
+			envoy.State, envoy.Detail, envoy.Silent = Pending, proberSilent, true
 		case v.State != Lagging:
 			envoy.Detail = ""
 		}

@@ -140,6 +140,7 @@ func (w *wave) verdicts() []Verdict {
 	for i, y := range w.rollout.parties {
 		v := Verdict{Gateway: y.node.ID, Role: y.node.Role, Label: y.node.Label}
 		v.State, v.Detail = w.verdict(y)
+		v.Silent = v.State == Pending && w.silent[y.peer]
 		all[i] = v
 	}
 	return all
