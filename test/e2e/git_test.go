@@ -187,7 +187,7 @@ func TestABranchOutlivesKills(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-time.After(time.Duration(20+rand.IntN(200)) * time.Millisecond) // any moment will do
-		if n == kills/2 || n == kills-1 { // why in the middle, too: from then on there is something on disk, however slow the machine
+		if n == kills/2 || n == kills-1 {                                 // why in the middle, too: from then on there is something on disk, however slow the machine
 			head := r.Git(r.Work, "rev-parse", "HEAD")
 			fixture.WaitFor(t, "the commit to be served", func() bool { return strings.Contains(log.String(), "commit="+head) })
 		}
