@@ -75,7 +75,7 @@ func (s *Source) restore() {
 	if now.Commit == "" {
 		return
 	}
-	s.projects = s.found(now)
+	s.projects, s.content = s.found(now), now
 	s.status.Commit = now.Commit
 	s.log.Info("git source serves from disk until its repository answers", "commit", now.Commit, "projects", len(s.projects))
 }
@@ -135,7 +135,9 @@ func (s *Source) serve(next *unpacked) ([]string, error) {
 	before := s.projects
 	s.projects, s.status.Commit = projects, now.Commit
 	s.mu.Unlock()
-	changed := s.changed(before, projects, was, now)
+	// why not with what the file said: it may have been written before, when the link could not be
+	changed := s.changed(before, projects, s.content, now)
+	s.content = now
 	s.log.Info("git source has a new commit", "commit", now.Commit, "before", was.Commit, "projects", len(projects), "changed", len(changed))
 	s.clean(now.Commit, was.Commit)
 	return changed, nil

@@ -62,6 +62,7 @@ type Source struct {
 	status   Status
 
 	refused refusal // the poller's alone
+	content served  // of projects; the poller's alone
 }
 
 // Status is how a Source is.

@@ -305,6 +305,31 @@ func TestKilledInBetween(t *testing.T) {
 	}
 }
 
+// TestChangesAreToldThoughTheLinkFailedFirst: the file names a commit before the link leads to it, and is nothing to compare that
+// commit with: what has changed is what differs from what is served.
+func TestChangesAreToldThoughTheLinkFailedFirst(t *testing.T) {
+	t.Parallel()
+	r := fixture.NewRepository(t)
+	first := r.Commit(map[string]string{"a/project.yaml": "1", "b/project.yaml": "1"})
+	s := of(t, r, Options{})
+	s.serves(first)
+	inTheWay := filepath.Join(s.dir, s.link+".tmp")
+	if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second := r.Commit(map[string]string{"a/project.yaml": "2"})
+	s.fails("directory not empty")
+	if now := s.Status().Commit; now != first {
+		t.Errorf("%s is served, want %s", now, first)
+	}
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	s.serves(second)
+	s.told("a")
+	s.reads("a/project.yaml", "2")
+}
+
 // TestHostileProjects: what is wrong with one project concerns no other.
 func TestHostileProjects(t *testing.T) {
 	t.Parallel()
