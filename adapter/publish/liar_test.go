@@ -33,7 +33,7 @@ func lies(role string) []lie {
 		{"refuses one", xdstest.Refusing(map[string]string{xds.RoleEnvoy: "cluster-b", xds.RoleEnforcer: "policy-b"}[role], "not this"), Rejected, false},
 		{"never answers", xdstest.Silent, Pending, false},
 		{"answers late", xdstest.Late(20 * time.Millisecond), Serving, true},
-		{"answers too late", xdstest.Late(liarWait + 300*time.Millisecond), Pending, false},
+		{"answers too late", xdstest.Late(2 * liarWait), Pending, false},
 		{"leaves", xdstest.Leaving(first, false), Lost, true},
 		{"leaves with the last", xdstest.Leaving(last, false), Lost, true},
 		{"leaves and returns", xdstest.Leaving(first, true), Lost, true},
@@ -50,7 +50,7 @@ func lies(role string) []lie {
 // How long a step is waited for: where somebody is silent it takes that long, and where nobody is it must not run out on a
 // busy machine.
 const (
-	liarWait = 500 * time.Millisecond
+	liarWait = time.Second
 	patient  = 10 * time.Second
 )
 
@@ -82,13 +82,17 @@ type court struct {
 }
 
 func newCourt(t *testing.T, wait time.Duration) *court {
-	c := &court{rig: newRig(t, Options{Wait: wait, PolicyWait: wait}), wait: wait, honest: map[string]*xdstest.Gateway{}}
+	c := &court{rig: newRig(t, Options{Wait: patient, PolicyWait: patient}), wait: wait, honest: map[string]*xdstest.Gateway{}}
 	for id, role := range map[string]string{"gw1": xds.RoleEnvoy, "gw2": xds.RoleEnvoy, "enf": xds.RoleEnforcer, "rl": xds.RoleRateLimiter} {
 		c.honest[id] = c.connect(id, role, xdstest.Options{})
 	}
 	c.publish(api("a", 1))
+	c.waits(wait)
 	return c
 }
+
+// waits sets how long a step is waited for from now on. No rollout is open.
+func (c *court) waits(wait time.Duration) { c.options.Wait, c.options.PolicyWait = wait, wait }
 
 func (c *court) try(role string, l lie, percent int) {
 	liar := c.connect("liar", role, xdstest.Options{})
@@ -111,6 +115,7 @@ func (c *court) try(role string, l lie, percent int) {
 	}
 	liar.Close()
 	c.until("the liar gone", func() bool { return c.state("liar") == Lost || c.state("liar") == "" })
+	c.waits(patient)
 	rollout = c.Begin(strict)
 	result = rollout.Publish(c.t.Context(), api("c", 1))
 	wantMet(c.t, result, true)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
 	"github.com/postern-gateway/postern/internal/xds"
 	"github.com/postern-gateway/postern/test/xdstest"
 )
@@ -111,12 +113,24 @@ func TestStrictRolloutOfAPartOfTheEnvoys(t *testing.T) {
 func TestARejectionEndsAStrictRolloutWhateverThePercentage(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Options{})
+	var others []*xdstest.Gateway
 	for i := range 3 {
-		r.connect(fmt.Sprint("gw", i), xds.RoleEnvoy, xdstest.Options{})
+		others = append(others, r.connect(fmt.Sprint("gw", i), xds.RoleEnvoy, xdstest.Options{}))
 	}
-	r.connect("odd", xds.RoleEnvoy, xdstest.Options{Refuse: refuse("a", "not with me")})
-	rollout := r.Begin(Terms{Require{25}})
-	result := rollout.Publish(t.Context(), api("a", 1))
+	taken := make(chan struct{})
+	r.connect("odd", xds.RoleEnvoy, xdstest.Options{Refuse: func(typeURL string, x *discoveryv3.Resource) string {
+		if x.Name == "a" {
+			<-taken // why: after a rejection the others are not waited for as long
+		}
+		return refuse("a", "not with me")(typeURL, x)
+	}})
+	rollout, done := r.Begin(Terms{Require{25}}), make(chan Result, 1)
+	go func() { done <- rollout.Publish(t.Context(), api("a", 1)) }()
+	for _, gw := range others {
+		gw.Wait("the table", func(have map[string]map[string]string) bool { return have[xds.RouteType]["a"] != "" })
+	}
+	close(taken)
+	result := <-done
 	wantMet(t, result, false)
 	wantVerdicts(t, result, "gw0 serving", "gw1 serving", "gw2 serving", "odd rejected: not with me")
 	if n := len(result.Rejections); n == 0 || result.Rejections[0].Name != "a" || result.Rejections[0].APIs[0] != "a/1" {

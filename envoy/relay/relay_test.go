@@ -251,14 +251,18 @@ func TestRefusedByTheAdapter(t *testing.T) {
 		return status.Error(codes.PermissionDenied, "this certificate is for another label")
 	}
 	a.start()
-	r := newRig(t, "", a.address).serve()
+	r, began := newRig(t, "", a.address).serve(), time.Now()
 	for range 20 {
 		if err := ask(t, r.socket); status.Code(err) != codes.Unavailable {
 			t.Fatalf("got %v", err)
 		}
 	}
 	a.kill()
-	if n := strings.Count(r.log.String(), "PermissionDenied: this certificate is for another label"); asked > 3 || n == 0 || n > 3 {
+	most := 3
+	for rest := 4 * time.Second; time.Since(began) >= rest; rest *= 2 { // on a busy machine: after 1, 2, 4, 8 … seconds it may be asked again
+		most++
+	}
+	if n := strings.Count(r.log.String(), "PermissionDenied: this certificate is for another label"); asked > most || n == 0 || n > 3 {
 		t.Errorf("asked %d times, told %d times:\n%s", asked, n, r.log)
 	}
 }
